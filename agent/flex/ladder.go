@@ -1,0 +1,104 @@
+package flex
+
+// NoticeState is the notification's ladder.
+type NoticeState string
+
+// notified → verified → fetched, or invalid.
+const (
+	NoticeNotified NoticeState = "notified"
+	NoticeVerified NoticeState = "verified"
+	NoticeFetched  NoticeState = "fetched"
+	NoticeInvalid  NoticeState = "invalid"
+)
+
+// State is the instruction's ladder. admitted → scheduled → active →
+// completed, with the exits below. Words, not numbers: they are what the
+// store keeps, the broker carries and people read.
+type State string
+
+// The ladder and its exits. Completed means that the window is over and the
+// release is proven; until then it stays active with ReleaseOwed.
+const (
+	Admitted   State = "admitted"
+	Scheduled  State = "scheduled"
+	Active     State = "active"
+	Completed  State = "completed"
+	Refused    State = "refused"
+	Expired    State = "expired"
+	Cancelled  State = "cancelled" // stopped before its start
+	Stopped    State = "stopped"   // stopped while active, and released
+	Superseded State = "superseded"
+)
+
+// Final tells whether no further transition is possible in this ladder.
+func (s State) Final() bool {
+	switch s {
+	case Completed, Refused, Expired, Cancelled, Stopped, Superseded:
+		return true
+	case Admitted, Scheduled, Active:
+		return false
+	}
+	return false
+}
+
+// Condition accompanies a state and never replaces it.
+type Condition string
+
+// The conditions.
+const (
+	Partial       Condition = "partial"
+	Overridden    Condition = "overridden"
+	LateStart     Condition = "late_start"
+	NotDelivering Condition = "not_delivering"
+	DeviceFailed  Condition = "device_failed"
+	ReleaseOwed   Condition = "release_owed"
+	// Observed marks a dispatch of an asset in control: observe: everything
+	// ran, nothing was written.
+	Observed Condition = "observed"
+	// Unverified marks an instruction whose operator signature could not be
+	// checked for want of a key.
+	Unverified Condition = "so_signature_unverified"
+)
+
+// Reason is a machine-readable code that goes with a refusal, an exit or a
+// condition.
+type Reason string
+
+// Reasons, in the words the neighbouring standards use where they have one.
+const (
+	ReasonUnknownAsset        Reason = "unknown_asset"
+	ReasonUnknownObligation   Reason = "unknown_obligation"
+	ReasonNotOurs             Reason = "not_ours"
+	ReasonOutsideWindow       Reason = "outside_window"
+	ReasonAboveCapacity       Reason = "above_capacity"
+	ReasonDirectionUnresolved Reason = "direction_unresolved"
+	ReasonUnitUnresolved      Reason = "unit_unresolved"
+	ReasonBadField            Reason = "bad_field"
+	ReasonOverlap             Reason = "overlap"
+	ReasonTooLate             Reason = "too_late"
+	ReasonConflict            Reason = "conflict" // same id and revision, other content
+	ReasonOldRevision         Reason = "old_revision"
+	ReasonSignatureMissing    Reason = "signature_missing"
+	ReasonSignatureInvalid    Reason = "signature_invalid"
+	ReasonDeviceUnavailable   Reason = "device_unavailable"
+	ReasonEnergyInsufficient  Reason = "energy_insufficient"
+	ReasonLocalHold           Reason = "local_hold"
+	ReasonShareUnresolved     Reason = "share_unresolved"
+	ReasonNoEnd               Reason = "no_end"
+	ReasonClockUntrusted      Reason = "clock_untrusted"
+	ReasonLimitSetByOthers    Reason = "limit_set_by_others"
+	ReasonUnsupported         Reason = "unsupported"
+	ReasonUncontrollable      Reason = "uncontrollable"
+	ReasonStopped             Reason = "stopped"       // by the operator
+	ReasonStoppedLocal        Reason = "stopped_local" // by a person at the site
+	ReasonSuperseded          Reason = "superseded"
+	ReasonStatus              Reason = "withdrawn" // the market's own status word says so
+
+	// Reasons for a refused notification.
+	ReasonMalformed  Reason = "malformed"
+	ReasonTooLarge   Reason = "too_large"
+	ReasonForeignURL Reason = "foreign_url"
+	ReasonEvent      Reason = "unknown_event"
+	ReasonNoKey      Reason = "key_unavailable" // cannot judge now: ask again later
+	ReasonStaleTime  Reason = "bad_time"        // iat in the future or expired
+)

@@ -1,0 +1,66 @@
+package flex
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Stream is a sequence of messages towards the fleet, each with its own
+// numbers.
+type Stream string
+
+// The streams; they equal the last part of their topics.
+const (
+	StreamAck   Stream = "ack"
+	StreamEvent Stream = "event"
+	StreamTele  Stream = "tele"
+	StreamResp  Stream = "resp"
+)
+
+// Message is a row of the outbox: stored in the transaction of the decision
+// that made it, published later, deleted when acknowledged. The store gives
+// ID and Seq.
+type Message struct {
+	ID     string          `json:"id"` // ULID
+	Stream Stream          `json:"stream"`
+	Seq    uint64          `json:"seq"`
+	At     time.Time       `json:"at"`
+	Clock  ClockTrust      `json:"clock"`
+	Schema string          `json:"schema"` // "ack/1"
+	Body   json.RawMessage `json:"body"`
+}
+
+// Ack is the body of up/ack: one step of a ladder.
+type Ack struct {
+	Notification NotificationID `json:"notification"`
+	Instruction  InstructionID  `json:"instruction,omitempty"`
+	Revision     int64          `json:"revision,omitempty"`
+	State        string         `json:"state"` // a NoticeState or a State
+	Conditions   []Condition    `json:"conditions,omitempty"`
+	Reason       Reason         `json:"reason,omitempty"`
+	Text         string         `json:"text,omitempty"`
+	FactAt       time.Time      `json:"fact_at"`
+	Shares       []AssetShare   `json:"shares,omitempty"`
+	ShareHash    string         `json:"share_hash,omitempty"`
+	Window       *Window        `json:"window,omitempty"`
+}
+
+// Event is the body of up/event: an alarm or notice, raised or cleared.
+type Event struct {
+	Code     string    `json:"code"`
+	Severity string    `json:"severity"` // info, warning, alarm
+	Subject  string    `json:"subject,omitempty"`
+	Raised   bool      `json:"raised"`
+	Text     string    `json:"text"`
+	FactAt   time.Time `json:"fact_at"`
+}
+
+// Audit is one line of the site's diary: who did what, and why.
+type Audit struct {
+	At      Stamp           `json:"at"`
+	What    string          `json:"what"` // "dispatch.active", "hold", "config"
+	Subject string          `json:"subject,omitempty"`
+	By      string          `json:"by,omitempty"`
+	Text    string          `json:"text,omitempty"`
+	Detail  json.RawMessage `json:"detail,omitempty"`
+}

@@ -1,0 +1,146 @@
+package flex
+
+import (
+	"slices"
+	"time"
+)
+
+// ClockTrust grades the wall clock at the time of a fact.
+type ClockTrust string
+
+// Synced: the kernel says so. Holdover: plausible, not confirmed. Untrusted:
+// below the floor or proven wrong.
+const (
+	ClockSynced    ClockTrust = "synced"
+	ClockHoldover  ClockTrust = "holdover"
+	ClockUntrusted ClockTrust = "untrusted"
+)
+
+// Stamp is an instant with what is needed to judge it after a restart: the
+// wall clock, its trust, and the boot with the time since then.
+type Stamp struct {
+	At    time.Time     `json:"at"`
+	Clock ClockTrust    `json:"clock"`
+	Boot  string        `json:"boot,omitempty"`
+	Since time.Duration `json:"since,omitempty"` // CLOCK_BOOTTIME
+}
+
+// AssetShare is this site's part of an instruction for one of its assets,
+// signed: + towards the grid.
+type AssetShare struct {
+	Asset AssetID `json:"asset"`
+	Power Watts   `json:"power"`
+}
+
+// Offer is an instruction that intake matched to this site, ready for a
+// decision. Everything the decision needs is in it or in the store.
+type Offer struct {
+	Seq          uint64         `json:"seq,omitempty"` // given by the store, rising
+	Notification NotificationID `json:"notification"`
+	Door         Door           `json:"door"`
+	Received     Stamp          `json:"received"`
+	Instruction  Instruction    `json:"instruction"`
+	// Signature tells how the operator's signature was treated: "", or one of
+	// the conditions / reasons (so_signature_unverified, signature_invalid).
+	Signature string `json:"signature,omitempty"`
+	// Obligation is the contract it belongs to, zero ID when unknown.
+	Obligation Obligation `json:"obligation,omitzero"`
+	// Named are all assets that the instruction names, ours and foreign, with
+	// the capacities known for them; what is missing is not known.
+	Named []MarketAsset `json:"named,omitempty"`
+	// Ours are the ids among them that this site's configuration lists.
+	Ours []AssetID `json:"ours"`
+}
+
+// Transition is one step of a ladder.
+type Transition struct {
+	State  State  `json:"state"`
+	Fact   Stamp  `json:"fact"`
+	Reason Reason `json:"reason,omitempty"`
+	Text   string `json:"text,omitempty"`
+}
+
+// Record is the life of one instruction at this site. A record is replaced
+// whole, in one transaction with what follows from it.
+type Record struct {
+	Version      int            `json:"v"`
+	ID           InstructionID  `json:"id"`
+	Notification NotificationID `json:"notification"`
+	Door         Door           `json:"door"`
+	Instruction  Instruction    `json:"instruction"`
+	Obligation   ObligationID   `json:"obligation,omitempty"`
+	// Revision is the market's, or our count of content changes.
+	Revision   int64        `json:"revision"`
+	State      State        `json:"state"`
+	Conditions []Condition  `json:"conditions,omitempty"`
+	Reason     Reason       `json:"reason,omitempty"`
+	Text       string       `json:"text,omitempty"`
+	Window     Window       `json:"window"` // concrete, frozen at admission
+	Shares     []AssetShare `json:"shares,omitempty"`
+	ShareHash  string       `json:"share_hash,omitempty"` // of the capacities used
+	// StopAt is when a stop was received; the dispatch wants nothing from then on.
+	StopAt     time.Time     `json:"stop_at,omitzero"`
+	StopReason Reason        `json:"stop_reason,omitempty"`
+	StopBy     InstructionID `json:"stop_by,omitempty"`
+	// Facts for the summary: filled as they become known.
+	FirstWrite time.Time    `json:"first_write,omitzero"`
+	EchoAt     time.Time    `json:"echo_at,omitzero"`
+	ActingAt   time.Time    `json:"acting_at,omitzero"`
+	DeliverAt  time.Time    `json:"delivered_at,omitzero"`
+	ReleasedAt time.Time    `json:"released_at,omitzero"`
+	Steps      []Transition `json:"steps"`
+}
+
+// Has tells whether the condition is set.
+func (r Record) Has(c Condition) bool { return slices.Contains(r.Conditions, c) }
+
+// With returns a copy with the condition set or cleared; the slice is never
+// shared with r.
+func (r Record) With(c Condition, on bool) Record {
+	out := make([]Condition, 0, len(r.Conditions)+1)
+	for _, have := range r.Conditions {
+		if have != c {
+			out = append(out, have)
+		}
+	}
+	if on {
+		out = append(out, c)
+	}
+	slices.Sort(out)
+	r.Conditions = out
+	return r
+}
+
+// Dispatch is what control needs to know of a record that is scheduled or
+// active: who wants how much of which asset, when.
+type Dispatch struct {
+	ID       InstructionID `json:"id"`
+	Revision int64         `json:"revision"`
+	Shares   []AssetShare  `json:"shares"`
+	Window   Window        `json:"window"`
+	// StopAt, when set, ends the dispatch at that instant whatever Window says.
+	StopAt time.Time `json:"stop_at,omitzero"`
+}
+
+// Wants tells whether the dispatch asks for power at now.
+func (d Dispatch) Wants(now time.Time) bool {
+	return d.Window.Contains(now) && (d.StopAt.IsZero() || now.Before(d.StopAt))
+}
+
+// Tombstone remembers a stop for an id that was not known when it came: a
+// start with that id that arrives later is refused.
+type Tombstone struct {
+	ID     InstructionID `json:"id"`
+	By     InstructionID `json:"by"`
+	At     Stamp         `json:"at"`
+	Reason Reason        `json:"reason"`
+}
+
+// Hold is a local person's order that outranks the market: the devices of
+// the asset (all devices when Asset is empty) are handed back and stay so.
+type Hold struct {
+	Asset  AssetID `json:"asset,omitempty"`
+	By     string  `json:"by"`
+	Reason string  `json:"reason,omitempty"`
+	At     Stamp   `json:"at"`
+}
