@@ -1,0 +1,47 @@
+package flex
+
+import "time"
+
+// Progress is what control has seen of one dispatch: facts, never wishes. It
+// is read level-triggered by the life-cycle, which turns it into transitions
+// and conditions.
+type Progress struct {
+	FirstWrite time.Time `json:"first_write,omitzero"` // first setpoint left this machine
+	EchoAt     time.Time `json:"echo_at,omitzero"`     // every device's registers hold it
+	ActingAt   time.Time `json:"acting_at,omitzero"`   // every device that says so says it acts
+	DeliverAt  time.Time `json:"delivered_at,omitzero"`
+	// Delivering is nil while ramp and settling are still allowed for.
+	Delivering *bool      `json:"delivering,omitempty"`
+	Measured   *Watts     `json:"measured,omitempty"` // sum over the devices, + towards the grid
+	Failed     []DeviceID `json:"failed,omitempty"`
+	// Missing is the part of the share that cannot be given, magnitude.
+	Missing       Watts  `json:"missing,omitempty"`
+	MissingReason Reason `json:"missing_reason,omitempty"`
+	MissingText   string `json:"missing_text,omitempty"`
+	// Engaged tells that a device is, or may be, still under control for it.
+	Engaged bool `json:"engaged,omitempty"`
+	// Released tells that every device that was used for it is proven free of
+	// it; true as well when none was ever written.
+	Released   bool      `json:"released,omitempty"`
+	ReleasedAt time.Time `json:"released_at,omitzero"`
+	Overridden bool      `json:"overridden,omitempty"` // a hold outranks it now
+	Observed   bool      `json:"observed,omitempty"`   // control: observe
+}
+
+// DeviceStatus is one device as people and the fleet see it.
+type DeviceStatus struct {
+	ID        DeviceID  `json:"id"`
+	Role      Role      `json:"role"`
+	Endpoint  string    `json:"endpoint"`
+	Unit      uint8     `json:"unit"`
+	Online    bool      `json:"online"`
+	Plate     Nameplate `json:"plate"`
+	Reading   *Reading  `json:"reading,omitempty"`
+	Target    Target    `json:"target"`
+	Proof     Proof     `json:"proof"`
+	// Held tells that the journal is open: a release is owed some day.
+	Held bool `json:"held,omitempty"`
+	// ReleaseOwed tells that the release was due and is not proven yet.
+	ReleaseOwed bool   `json:"release_owed,omitempty"`
+	Error       string `json:"error,omitempty"`
+}
