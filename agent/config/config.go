@@ -1,0 +1,145 @@
+// Package config reads the site's configuration file.
+//
+// In: YAML bytes and the name to quote in messages. Out: a typed, complete and
+// checked Config, or every problem at once, each with file, line, column,
+// value and remedy. It is strict: an unknown key, a missing unit, a value that
+// this version does not implement, or an impossible combination is a problem,
+// never a silent default. It opens no device and no connection, and reads no
+// secret; it only says where secrets are.
+package config
+
+import (
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// DefaultPath is where the installer puts the file.
+const DefaultPath = "/etc/flexd/flexd.yaml"
+
+// DefaultData is where the agent keeps its state.
+const DefaultData = "/var/lib/flexd/state"
+
+// Config is a whole, checked configuration with every default filled in.
+type Config struct {
+	Site    Site
+	Market  Market
+	Ingress Ingress
+	MQTT    *MQTT // nil: no fleet connection
+	Devices []Device
+	Assets  []Asset
+	Local   Local
+	Data    string
+
+	// Raw is the text this was read from.
+	Raw []byte
+}
+
+// Site is the grid connection.
+type Site struct {
+	ID          flex.SiteID
+	Timezone    *time.Location
+	Meter       flex.DeviceID // "" when there is none
+	ImportLimit flex.Watts    // magnitude, 0: none
+	ExportLimit flex.Watts    // magnitude, 0: none
+}
+
+// Market is the marketplace account.
+type Market struct {
+	Profile   string // embedded name, or a path
+	BaseURL   string
+	ClientID  string
+	APIKey    Secret
+	Poll      time.Duration
+	Sync      time.Duration
+	Insecure  bool
+	Operators []Operator
+}
+
+// Operator is the signature policy for one system operator.
+type Operator struct {
+	Name      string
+	Signature string // ignore, verify-if-present
+}
+
+// Policy gives the signature policy for an operator; those not listed are
+// verify-if-present.
+func (m Market) Policy(operator string) string {
+	for _, o := range m.Operators {
+		if o.Name == operator {
+			return o.Signature
+		}
+	}
+	return VerifyIfPresent
+}
+
+// Signature policies.
+const (
+	Ignore          = "ignore"
+	VerifyIfPresent = "verify-if-present"
+)
+
+// Secret says where a secret is: a systemd credential or a file. Exactly one
+// is set.
+type Secret struct {
+	Credential string
+	File       string
+}
+
+// None tells that no secret is given.
+func (s Secret) None() bool { return s == Secret{} }
+
+// Ingress are the doors besides polling.
+type Ingress struct {
+	Webhook *Webhook // nil: no webhook door
+}
+
+// Webhook is the HTTPS door.
+type Webhook struct {
+	Listen    string
+	Path      string
+	Plain     bool // behind a proxy on this machine or in a trusted network
+	Cert, Key Secret
+	PublicURL string // how the market reaches it, for `flexd check`
+}
+
+// MQTT is the fleet connection.
+type MQTT struct {
+	Broker        string // mqtts://host:port or mqtt://host:port
+	CA, Cert, Key Secret
+	Insecure      bool
+	Telemetry     time.Duration
+	BackendAcks   bool // outbox rows wait for down/ack instead of PUBACK
+}
+
+// Device is one inverter, battery or meter.
+type Device struct {
+	ID           flex.DeviceID
+	Driver       string
+	Role         flex.Role // "" when it is to be derived
+	Sign         string    // meters: export_positive, import_positive
+	Address      string
+	Unit         uint8
+	Reserve      flex.Percent
+	GridCharge   bool
+	AdoptLimit   bool
+	MaxPower     flex.Watts // magnitude, 0: the device's own rating
+	Timeout      time.Duration
+	Gap          time.Duration
+	ConnectDelay time.Duration
+}
+
+// Asset maps a sold resource to devices.
+type Asset struct {
+	MarketID    flex.AssetID
+	Devices     []flex.DeviceID
+	Meter       flex.DeviceID
+	Observe     bool // control: observe
+	MaxDispatch flex.Watts
+}
+
+// Local is the page and the command socket.
+type Local struct {
+	Listen string // "" when off
+	Socket string // "" for the default path
+}

@@ -1,0 +1,138 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// minimal is the least that is a configuration.
+const minimal = `site: {id: harwell-01}
+market: {base_url: "https://api.example.com", client_id: abc, api_key: {file: key}}
+`
+
+func TestReferenceIsAValidConfiguration(t *testing.T) {
+	c, err := Parse("reference.yaml", []byte(Reference()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Devices) != 3 || len(c.Assets) != 1 || c.Site.ImportLimit != 100_000 || c.Devices[1].Reserve != 2000 ||
+		c.Ingress.Webhook.Key.Credential != "webhook-key" || c.MQTT.Telemetry != time.Minute {
+		t.Errorf("parsed as %+v", c)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c, err := Parse("/etc/flexd/flexd.yaml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Data != DefaultData || c.Market.Poll != 5*time.Minute || c.Market.Profile != "piclo" || c.MQTT != nil ||
+		c.Ingress.Webhook != nil || c.Local.Listen != "127.0.0.1:8080" || c.Market.APIKey.File != "/etc/flexd/key" {
+		t.Errorf("defaults are %+v", c)
+	}
+	if got := c.Market.Policy("anybody"); got != VerifyIfPresent {
+		t.Errorf("policy of an operator that is not listed = %s", got)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"empty file", "", "(file): is empty"},
+		{"syntax", "site: [", "is not YAML"},
+		{"not a mapping", "- a", "is not a mapping at the top"},
+		{"two documents", minimal + "---\na: 1", "more than one document"},
+		{"unknown key suggests", minimal + "device: []", `flexd.yaml:3:1: device: unknown key ("device"); did you mean "devices"?`},
+		{"key given twice", "site: {id: a, id: b}", "site.id: given twice"},
+		{"alias", "site: &s {id: a}\nmarket: *s", "aliases are not supported"},
+		{"missing site", "market: {}", "site: is missing"},
+		{"site name", "site: {id: Harwell_01}", `site.id: is not a site name ("Harwell_01"); use 1 to 36`},
+		{"power without unit", "site: {id: a, import_limit: 100}", "site.import_limit: cannot be read: \"100\" has no unit"},
+		{"negative limit", "site: {id: a, import_limit: -1 kW}", "is negative"},
+		{"time zone", "site: {id: a, timezone: Europe/Londn}", "site.timezone: cannot be read"},
+		{"meter unknown suggests", "site: {id: a, meter: gird}\ndevices: [{id: grid, role: meter, sign: export_positive, address: \"h:1\"}]", `did you mean "grid"?`},
+		{"meter that is none", "site: {id: a, meter: bat}\ndevices: [{id: bat, role: storage, address: \"h:1\"}]", "site.meter: is not a meter"},
+		{"meter without sign", "devices: [{id: grid, role: meter, address: \"h:1\"}]", "devices[0].sign: is missing for a meter"},
+		{"device twice", "devices: [{id: a, address: \"h:1\"}, {id: a, address: \"h:2\"}]", "same id"},
+		{"device in two assets", "devices: [{id: a, address: \"h:1\"}]\nassets: [{market_id: x, devices: [a]}, {market_id: y, devices: [a]}]", "already belongs to asset \"x\""},
+		{"meter in an asset", "devices: [{id: m, role: meter, sign: export_positive, address: \"h:1\"}]\nassets: [{market_id: x, devices: [m]}]", "is a meter and cannot be controlled"},
+		{"plain http beyond loopback", "market: {base_url: \"http://api.example.com\", client_id: a, api_key: {file: k}}", "market.base_url: is not encrypted"},
+		{"url with credentials", "market: {base_url: \"https://a:b@api.example.com\", client_id: a, api_key: {file: k}}", "is not a plain address"},
+		{"plain mqtt beyond loopback", "mqtt: {broker: \"mqtt://broker:1883\"}", "mqtt.broker: is not encrypted"},
+		{"cert without key", "mqtt: {broker: \"mqtts://broker:8883\", cert: c}", "has only one of cert and key"},
+		{"secret both ways", "market: {base_url: \"https://a\", client_id: a, api_key: {file: k, credential: c}}", "needs exactly one"},
+		{"driver not built yet", "devices: [{id: a, driver: map, address: \"h:1\"}]", "devices[0].driver: is not implemented in this version"},
+		{"control not built yet", "assets: [{market_id: x, devices: [], control: meter}]", "is not implemented in this version"},
+		{"reference not built yet", "assets: [{market_id: x, devices: [], reference: baseline}]", "is not implemented in this version"},
+		{"signature not built yet", "market: {operators: [{name: SPEN, signature: require}]}", "is not implemented in this version"},
+		{"operator key not built yet", "market: {operators: [{name: SPEN, key_file: k}]}", "key_file: is not implemented"},
+		{"relay not built yet", "ingress: {relay: on}", "ingress.relay: is not implemented"},
+		{"commissioning not built yet", "require_commissioning: true", "is not implemented"},
+		{"webhook without tls", "ingress: {webhook: {listen: \":8443\"}}", "ingress.webhook.tls: is missing"},
+		{"unit out of range", "devices: [{id: a, unit: 0, address: \"h:1\"}]", "devices[0].unit: is out of range"},
+		{"address", "devices: [{id: a, address: \"h:port\"}]", "is not a device address"},
+		{"poll too often", "market: {poll: 1ms}", "market.poll: is out of range"},
+		{"a null value", "site: {id: ~}", "site.id: is not a plain value"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Parse("flexd.yaml", []byte(tc.text))
+			var ps Problems
+			if !errors.As(err, &ps) {
+				t.Fatalf("err = %v, want problems", err)
+			}
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("problems:\n%v\nwant one with: %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestEveryProblemIsReportedAtOnceInOrder(t *testing.T) {
+	_, err := Parse("flexd.yaml", []byte("site: {id: UPPER, import_limit: 5}\nmarket: {base_url: \"ftp://x\"}\nnonsense: 1\n"))
+	var ps Problems
+	if !errors.As(err, &ps) || len(ps) < 5 {
+		t.Fatalf("problems = %v, want at least five", err)
+	}
+	for i, p := range ps {
+		if p.Remedy == "" || p.Line == 0 || p.Column == 0 || i > 0 && p.Line < ps[i-1].Line {
+			t.Errorf("problem %d = %+v, want place, remedy and file order", i, p)
+		}
+	}
+}
+
+func TestLoopbackMayBePlain(t *testing.T) {
+	text := `site: {id: a}
+market: {base_url: "http://127.0.0.1:9", client_id: a, api_key: {file: k}}
+mqtt: {broker: "mqtt://localhost:1883"}
+ingress: {webhook: {listen: "127.0.0.1:0", tls: off}}
+`
+	c, err := Parse("x.yaml", []byte(text))
+	if err != nil || !c.Ingress.Webhook.Plain {
+		t.Errorf("c = %+v, err = %v", c, err)
+	}
+}
+
+func TestDataDirOfABrokenFile(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", "")
+	if got := DataDir([]byte("data: /srv/flexd\nnonsense: 1")); got != "/srv/flexd" {
+		t.Errorf("DataDir = %s, want the file's own", got)
+	}
+	if got := DataDir([]byte("site: [")); got != DefaultData {
+		t.Errorf("DataDir = %s, want the default", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(Reference()))
+	f.Add([]byte(minimal))
+	f.Add([]byte("site: {id: a}\ndevices: [{id: [}]"))
+	f.Add([]byte("devices: 3\nassets: {a: b}\ningress: [1]\nmqtt: x\nlocal: [a]\nsite: x"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("f.yaml", data)
+		var ps Problems
+		if err == nil && c == nil || err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
+			t.Errorf("config %v with error %v", c, err)
+		}
+	})
+}

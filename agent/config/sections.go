@@ -1,0 +1,265 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"flexd/agent/flex"
+)
+
+func (b builder) market(v value) Market {
+	if !v.given() {
+		v.problem("add a market section", "is missing")
+		return Market{}
+	}
+	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "sync", "insecure", "operators")
+	m := Market{
+		Profile:  o.get("profile").text(),
+		ClientID: o.get("client_id").required("write the machine user's client id"),
+		APIKey:   b.secret(o.get("api_key"), true),
+		Poll:     o.get("poll").duration(5*time.Minute, time.Second, 24*time.Hour),
+		Sync:     o.get("sync").duration(15*time.Minute, time.Second, 24*time.Hour),
+		Insecure: o.get("insecure").flag(),
+	}
+	switch {
+	case m.Profile == "":
+		m.Profile = "piclo"
+	case strings.ContainsAny(m.Profile, "/."):
+		m.Profile = b.path(m.Profile)
+	}
+	m.BaseURL = strings.TrimSuffix(o.get("base_url").required("write the market's address, such as https://api.picloflex.com"), "/")
+	b.url(o.get("base_url"), "https", "http", m.Insecure)
+	for _, item := range o.get("operators").items() {
+		op := item.object("name", "signature", "scheme", "key_file")
+		op.unbuilt("scheme", "key_file")
+		m.Operators = append(m.Operators, Operator{
+			Name:      op.get("name").required("write the operator's name as the market gives it"),
+			Signature: op.get("signature").choice(VerifyIfPresent, []string{VerifyIfPresent, Ignore}, "require"),
+		})
+	}
+	return m
+}
+
+// url checks an address with a secure scheme, or its plain sister where the
+// host is this machine or insecure says so.
+func (b builder) url(v value, secure, plain string, insecure bool) {
+	if !v.given() || v.node.Kind != yaml.ScalarNode {
+		return
+	}
+	remedy := fmt.Sprintf("write %s://HOST", secure)
+	u, err := url.Parse(v.node.Value)
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		v.problem(remedy, "is not a plain address")
+		return
+	}
+	switch u.Scheme {
+	case secure:
+	case plain:
+		if !insecure && !loopback(u.Hostname()) {
+			v.problem(remedy+", or add insecure: true to say aloud that anyone on the way can read and change it", "is not encrypted")
+		}
+	default:
+		v.problem(remedy, "has the scheme %q", u.Scheme)
+	}
+}
+
+// loopback tells whether host is this machine itself.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func (b builder) ingress(v value) Ingress {
+	o := v.object("webhook", "relay")
+	if r := o.get("relay"); r.given() && r.flag() {
+		r.problem("set it to off", "is not implemented in this version")
+	}
+	w := o.get("webhook")
+	if !w.given() || w.node.Kind == yaml.ScalarNode && !w.flag() {
+		return Ingress{}
+	}
+	wo := w.object("listen", "path", "tls", "public_url")
+	hook := &Webhook{Path: wo.get("path").text(), PublicURL: wo.get("public_url").text()}
+	hook.Listen = b.listen(wo.get("listen"), ":8443")
+	if hook.Path == "" {
+		hook.Path = "/webhooks/piclo"
+	}
+	if !strings.HasPrefix(hook.Path, "/") || strings.ContainsAny(hook.Path, "?#%{} ") {
+		wo.get("path").problem("write a plain path such as /webhooks/piclo", "is not a plain path")
+	}
+	if p := wo.get("public_url"); p.given() {
+		b.url(p, "https", "http", false)
+	}
+	t := wo.get("tls")
+	switch {
+	case !t.given():
+		t.problem("write {cert: PATH, key: PATH}, or off behind a proxy", "is missing")
+	case t.node.Kind == yaml.ScalarNode:
+		if t.flag() {
+			t.problem("write {cert: PATH, key: PATH}, or off behind a proxy", "needs a certificate")
+		}
+		hook.Plain = true
+	default:
+		to := t.object("cert", "key")
+		hook.Cert, hook.Key = b.secret(to.get("cert"), true), b.secret(to.get("key"), true)
+	}
+	return Ingress{Webhook: hook}
+}
+
+func (b builder) mqtt(v value) *MQTT {
+	if !v.given() {
+		return nil
+	}
+	o := v.object("broker", "ca", "cert", "key", "insecure", "telemetry", "acknowledge")
+	m := &MQTT{
+		Broker:      o.get("broker").required("write mqtts://HOST:8883"),
+		CA:          b.secret(o.get("ca"), false),
+		Cert:        b.secret(o.get("cert"), false),
+		Key:         b.secret(o.get("key"), false),
+		Insecure:    o.get("insecure").flag(),
+		Telemetry:   o.get("telemetry").duration(time.Minute, time.Second, time.Hour),
+		BackendAcks: o.get("acknowledge").choice("broker", []string{"broker", "backend"}) == "backend",
+	}
+	b.url(o.get("broker"), "mqtts", "mqtt", m.Insecure)
+	if m.Cert.None() != m.Key.None() {
+		v.problem("give both cert and key", "has only one of cert and key")
+	}
+	return m
+}
+
+func (b builder) local(v value) Local {
+	o := v.object("listen", "socket", "pin")
+	o.unbuilt("pin")
+	l := Local{Socket: b.path(o.get("socket").text())}
+	at := o.get("listen")
+	if at.given() && at.node.Kind == yaml.ScalarNode && (at.node.Value == "off" || at.node.Value == "false") {
+		return l
+	}
+	l.Listen = b.listen(at, "127.0.0.1:8080")
+	return l
+}
+
+// listen is host:port, where the host may be empty.
+func (b builder) listen(v value, def string) string {
+	if !v.given() {
+		return def
+	}
+	s := v.text()
+	_, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+		v.problem(`write HOST:PORT or ":PORT"`, "is not an address to listen on")
+	}
+	return s
+}
+
+// address is a Modbus/TCP endpoint; the port is 502 when absent.
+func (b builder) address(v value) string {
+	s := v.required("write HOST:PORT, such as 192.168.10.21:502")
+	if s == "" {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil && !strings.Contains(s, ":") {
+		host, port, err = s, "502", nil
+	}
+	n, perr := strconv.Atoi(port)
+	if err != nil || host == "" || perr != nil || n < 1 || n > 65535 || strings.ContainsAny(host, " /@") {
+		v.problem("write HOST:PORT, such as 192.168.10.21:502", "is not a device address")
+		return ""
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// combine checks what only makes sense together.
+func (b builder) combine(o object, c *Config) {
+	devices := map[flex.DeviceID]Device{}
+	for i, d := range c.Devices {
+		at := value{r: b.r, node: nodeAt(o.get("devices").node, i), path: fmt.Sprintf("devices[%d]", i)}
+		if _, twice := devices[d.ID]; twice && d.ID != "" {
+			at.problem("choose another id", "has the same id %q as a device above", d.ID)
+		}
+		devices[d.ID] = d
+	}
+	ids := make([]string, 0, len(devices))
+	for id := range devices {
+		ids = append(ids, string(id))
+	}
+	slices.Sort(ids)
+	refer := func(v value, id flex.DeviceID, meter bool) {
+		d, known := devices[id]
+		switch {
+		case id == "":
+		case !known:
+			remedy := "choose from: " + strings.Join(ids, ", ")
+			if s := nearest(string(id), ids); s != "" {
+				remedy = fmt.Sprintf("did you mean %q?", s)
+			}
+			v.problem(remedy, "names no device of this file")
+		case meter && d.Role != flex.RoleMeter:
+			v.problem("set role: meter on that device, or name another", "is not a meter")
+		case !meter && d.Role == flex.RoleMeter:
+			v.problem("list it as the asset's meter instead", "is a meter and cannot be controlled")
+		}
+	}
+	site := value{r: b.r, node: o.fields["site"], path: "site"}
+	if site.node != nil && site.node.Kind == yaml.MappingNode {
+		refer(scalar(site, "meter"), c.Site.Meter, true)
+	}
+	b.combineAssets(o, c, refer)
+	if hook := c.Ingress.Webhook; hook != nil && c.Local.Listen != "" && hook.Listen == c.Local.Listen && !strings.HasSuffix(hook.Listen, ":0") {
+		o.get("local").problem("choose another port", "listens where the webhook does")
+	}
+}
+
+// combineAssets checks that assets are distinct and share no device.
+func (b builder) combineAssets(o object, c *Config, refer func(value, flex.DeviceID, bool)) {
+	owner, seen := map[flex.DeviceID]flex.AssetID{}, map[flex.AssetID]bool{}
+	for i, a := range c.Assets {
+		at := value{r: b.r, node: nodeAt(o.get("assets").node, i), path: fmt.Sprintf("assets[%d]", i)}
+		if a.MarketID != "" && seen[a.MarketID] {
+			at.problem("list all its devices under one entry", "has the same market_id %q as an asset above", a.MarketID)
+		}
+		seen[a.MarketID] = true
+		refer(scalar(at, "meter"), a.Meter, true)
+		for j, id := range a.Devices {
+			dev := value{r: b.r, node: nodeAt(scalar(at, "devices").node, j), path: fmt.Sprintf("%s.devices[%d]", at.path, j)}
+			refer(dev, id, false)
+			if other, taken := owner[id]; taken {
+				dev.problem("let each device belong to one asset", "already belongs to asset %q", other)
+			}
+			owner[id] = a.MarketID
+		}
+	}
+}
+
+// scalar finds a key of a mapping again, for its position.
+func scalar(v value, key string) value {
+	out := value{r: v.r, parent: v.node, path: join(v.path, key)}
+	if v.node == nil || v.node.Kind != yaml.MappingNode {
+		return out
+	}
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		if v.node.Content[i].Value == key {
+			out.node = v.node.Content[i+1]
+		}
+	}
+	return out
+}
+
+func nodeAt(list *yaml.Node, i int) *yaml.Node {
+	if list == nil || list.Kind != yaml.SequenceNode || i >= len(list.Content) {
+		return nil
+	}
+	return list.Content[i]
+}
