@@ -1,0 +1,124 @@
+// Package local is the site's own window: a unix socket for the flexd
+// commands and a page for a browser on the site's network.
+//
+// In: what package agent can tell and do, through the small interfaces below.
+// Out: JSON over HTTP, one self-contained page, and server-sent events. It
+// decides nothing; whoever may act is told apart by the peer's user id on the
+// socket, and the page is read-only.
+package local
+
+import (
+	"context"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/agent/health"
+)
+
+// Status is the site at a glance.
+type Status struct {
+	Site      flex.SiteID         `json:"site"`
+	Version   string              `json:"version"`
+	At        time.Time           `json:"at"`
+	Started   time.Time           `json:"started"`
+	Timezone  string              `json:"timezone"`
+	Clock     flex.ClockTrust     `json:"clock"`
+	Ready     bool                `json:"ready"`
+	Config    string              `json:"config"` // path, and whether it is the last good one
+	Alerts    []health.Alert      `json:"alerts"`
+	Holds     []flex.Hold         `json:"holds"`
+	Devices   []flex.DeviceStatus `json:"devices"`
+	Assets    []Asset             `json:"assets"`
+	Links     []Link              `json:"links"` // market, broker, webhook door
+	Endpoints []Endpoint          `json:"endpoints"`
+}
+
+// Asset is one sold resource as configured here.
+type Asset struct {
+	ID      flex.AssetID    `json:"id"`
+	Name    string          `json:"name,omitempty"`
+	Devices []flex.DeviceID `json:"devices"`
+	Control string          `json:"control"`
+}
+
+// Link is one connection to the outside.
+type Link struct {
+	Name  string    `json:"name"`
+	OK    bool      `json:"ok"`
+	Text  string    `json:"text"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Endpoint is one Modbus connection.
+type Endpoint struct {
+	Address    string `json:"address"`
+	Connected  bool   `json:"connected"`
+	Requests   uint64 `json:"requests"`
+	Errors     uint64 `json:"errors"`
+	Reconnects uint64 `json:"reconnects"`
+	LastError  string `json:"last_error,omitempty"`
+}
+
+// Obligation is a contract with its next windows.
+type Obligation struct {
+	flex.Obligation
+	Ours []flex.AssetID `json:"ours"`
+	Next []flex.Window  `json:"next"`
+}
+
+// Detail is one instruction with everything known about it.
+type Detail struct {
+	Record   flex.Record    `json:"record"`
+	Progress *flex.Progress `json:"progress,omitempty"`
+	Notice   *flex.Notice   `json:"notice,omitempty"`
+	Audit    []flex.Audit   `json:"audit,omitempty"`
+}
+
+// Point is one second of the live chart, W, positive towards the grid.
+type Point struct {
+	At       time.Time   `json:"at"`
+	Target   *flex.Watts `json:"target,omitempty"`   // sum of what is asked now; nil when nothing is
+	Measured *flex.Watts `json:"measured,omitempty"` // sum over the controllable devices
+	Meter    *flex.Watts `json:"meter,omitempty"`    // at the grid connection
+}
+
+// Event is one line of what happened, for people.
+type Event struct {
+	At      time.Time `json:"at"`
+	What    string    `json:"what"`
+	Subject string    `json:"subject,omitempty"`
+	Text    string    `json:"text"`
+}
+
+// Source is what the page and the reading commands need.
+type Source interface {
+	Status(ctx context.Context) (Status, error)
+	Obligations(ctx context.Context, ahead time.Duration) ([]Obligation, error)
+	Instructions(ctx context.Context, limit int) ([]flex.Record, error)
+	Detail(ctx context.Context, id flex.InstructionID) (Detail, error)
+	Events(ctx context.Context, limit int) ([]Event, error)
+	Point() Point
+}
+
+// Actor is what a person at the site may do.
+type Actor interface {
+	Hold(ctx context.Context, asset flex.AssetID, by, reason string) error
+	Lift(ctx context.Context, asset flex.AssetID, by string) error
+	Stop(ctx context.Context, id flex.InstructionID, by string) error
+}
+
+// Bench is what a technician asks of devices through the running agent,
+// which owns their only connection.
+type Bench interface {
+	Probe(ctx context.Context, id flex.DeviceID) (Probe, error)
+	Registers(ctx context.Context, id flex.DeviceID, fn byte, addr, count uint16) ([]uint16, error)
+}
+
+// Probe is what was found on a device just now.
+type Probe struct {
+	Device  flex.DeviceID  `json:"device,omitempty"`
+	Address string         `json:"address"`
+	Unit    uint8          `json:"unit"`
+	Plate   flex.Nameplate `json:"plate"`
+	Reading *flex.Reading  `json:"reading,omitempty"`
+}
