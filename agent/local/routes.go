@@ -1,0 +1,197 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// right is what a caller must be allowed to do.
+type right int
+
+const (
+	read right = iota // see
+	act               // change something, or put traffic on a device
+)
+
+// route is one thing the socket offers. Nothing is reachable without a
+// declared right.
+type route struct {
+	pattern string
+	right   right
+	serve   func(s *Socket, r *http.Request, by string) (any, error)
+}
+
+var routes = []route{
+	{"GET /v1/status", read, (*Socket).status},
+	{"GET /v1/obligations", read, (*Socket).obligations},
+	{"GET /v1/instructions", read, (*Socket).instructions},
+	{"GET /v1/instructions/{id}", read, (*Socket).detail},
+	{"GET /v1/events", read, (*Socket).events},
+	{"POST /v1/hold", act, (*Socket).hold},
+	{"POST /v1/release", act, (*Socket).release},
+	{"POST /v1/stop", act, (*Socket).stop},
+	{"POST /v1/devices/{id}/probe", act, (*Socket).probe},
+	{"POST /v1/devices/{id}/registers", act, (*Socket).registers},
+}
+
+// Failure is the body of every answer that is not 200.
+type Failure struct {
+	Error  string      `json:"error"`
+	Reason flex.Reason `json:"reason,omitempty"`
+}
+
+// errUsage marks a request that is wrong in itself.
+var errUsage = errors.New("bad request")
+
+// code maps an error to a status: usage 400, refusal 409, else 500.
+func code(err error) int {
+	if errors.Is(err, errUsage) {
+		return http.StatusBadRequest
+	}
+	if _, refused := flex.RefusalOf(err); refused {
+		return http.StatusConflict
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusInternalServerError
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the caller went away: nothing to do
+}
+
+func writeError(w http.ResponseWriter, status int, err error) {
+	f := Failure{Error: err.Error()}
+	if r, ok := flex.RefusalOf(err); ok {
+		f.Reason = r.Reason
+	}
+	writeJSON(w, status, f)
+}
+
+// body decodes a small JSON request.
+func body[T any](r *http.Request) (T, error) {
+	var v T
+	dec := json.NewDecoder(io.LimitReader(r.Body, 1<<16))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return v, fmt.Errorf("%w: %v", errUsage, err)
+	}
+	return v, nil
+}
+
+// limit reads a bounded whole number from the query.
+func limit(r *http.Request, key string, def, most int) (int, error) {
+	s := r.URL.Query().Get(key)
+	if s == "" {
+		return def, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 || n > most {
+		return 0, fmt.Errorf("%w: %s=%q is not a number from 0 to %d", errUsage, key, s, most)
+	}
+	return n, nil
+}
+
+func (s *Socket) status(r *http.Request, _ string) (any, error) { return s.src.Status(r.Context()) }
+
+func (s *Socket) obligations(r *http.Request, _ string) (any, error) {
+	ahead := 14 * 24 * time.Hour
+	if q := r.URL.Query().Get("ahead"); q != "" {
+		d, err := time.ParseDuration(q)
+		if err != nil || d < 0 || d > 400*24*time.Hour {
+			return nil, fmt.Errorf("%w: ahead=%q is not a duration up to 9600h", errUsage, q)
+		}
+		ahead = d
+	}
+	return s.src.Obligations(r.Context(), ahead)
+}
+
+func (s *Socket) instructions(r *http.Request, _ string) (any, error) {
+	n, err := limit(r, "limit", 50, 10_000)
+	if err != nil {
+		return nil, err
+	}
+	return s.src.Instructions(r.Context(), n)
+}
+
+func (s *Socket) detail(r *http.Request, _ string) (any, error) {
+	return s.src.Detail(r.Context(), flex.InstructionID(r.PathValue("id")))
+}
+
+func (s *Socket) events(r *http.Request, _ string) (any, error) {
+	n, err := limit(r, "limit", 100, 10_000)
+	if err != nil {
+		return nil, err
+	}
+	return s.src.Events(r.Context(), n)
+}
+
+// Order is the body of hold, release and stop.
+type Order struct {
+	Asset  flex.AssetID       `json:"asset,omitempty"`
+	ID     flex.InstructionID `json:"id,omitempty"`
+	Reason string             `json:"reason,omitempty"`
+}
+
+// done is the answer to an order.
+type done struct {
+	Done bool `json:"done"`
+}
+
+func (s *Socket) hold(r *http.Request, by string) (any, error) {
+	o, err := body[Order](r)
+	if err != nil {
+		return nil, err
+	}
+	return done{true}, s.actor.Hold(r.Context(), o.Asset, by, o.Reason)
+}
+
+func (s *Socket) release(r *http.Request, by string) (any, error) {
+	o, err := body[Order](r)
+	if err != nil {
+		return nil, err
+	}
+	return done{true}, s.actor.Lift(r.Context(), o.Asset, by)
+}
+
+func (s *Socket) stop(r *http.Request, by string) (any, error) {
+	o, err := body[Order](r)
+	if err != nil {
+		return nil, err
+	}
+	if o.ID == "" {
+		return nil, fmt.Errorf("%w: no instruction id", errUsage)
+	}
+	return done{true}, s.actor.Stop(r.Context(), o.ID, by)
+}
+
+func (s *Socket) probe(r *http.Request, _ string) (any, error) {
+	return s.bench.Probe(r.Context(), flex.DeviceID(r.PathValue("id")))
+}
+
+func (s *Socket) registers(r *http.Request, _ string) (any, error) {
+	fn, err := limit(r, "fn", 3, 4)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := limit(r, "addr", 0, 65535)
+	if err != nil {
+		return nil, err
+	}
+	count, err := limit(r, "count", 1, 125)
+	if err != nil {
+		return nil, err
+	}
+	return s.bench.Registers(r.Context(), flex.DeviceID(r.PathValue("id")), byte(fn), uint16(addr), uint16(count))
+}
