@@ -93,6 +93,9 @@ const (
 	ReasonStoppedLocal        Reason = "stopped_local" // by a person at the site
 	ReasonSuperseded          Reason = "superseded"
 	ReasonStatus              Reason = "withdrawn" // the market's own status word says so
+	// Reasons why less than the share is given now.
+	ReasonRating    Reason = "rating"
+	ReasonSiteLimit Reason = "site_limit"
 
 	// Reasons for a refused notification.
 	ReasonMalformed  Reason = "malformed"

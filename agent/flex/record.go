@@ -82,6 +82,9 @@ type Record struct {
 	StopAt     time.Time     `json:"stop_at,omitzero"`
 	StopReason Reason        `json:"stop_reason,omitempty"`
 	StopBy     InstructionID `json:"stop_by,omitempty"`
+	// Declined names the last refused amendment (revision and content), so
+	// that its repetition is not announced again.
+	Declined string `json:"declined,omitempty"`
 	// Facts for the summary: filled as they become known.
 	FirstWrite time.Time    `json:"first_write,omitzero"`
 	EchoAt     time.Time    `json:"echo_at,omitzero"`
