@@ -215,15 +215,20 @@ func TestAwaitWriteSeesThePastAndTheFuture(t *testing.T) {
 	defer cancel()
 	c := dial(t, pv.Addr(), 1)
 	c.write(addr, 10)
+	written := make(chan error, 1)
 	go func() {
-		c.write(addr, 20)
-		c.write(addr, 30)
+		_, err := c.do(append([]byte{6}, be(addr, 20)...)...)
+		_, err2 := c.do(append([]byte{6}, be(addr, 30)...)...)
+		written <- errors.Join(err, err2)
 	}()
 	for _, want := range []uint16{10, 30} {
 		w, err := pv.AwaitWrite(ctx, 0, func(w Write) bool { return w.Words[0] == want })
 		if err != nil || w.Words[0] != want || w.At.IsZero() {
 			t.Errorf("waited for %d: %+v, %v", want, w, err)
 		}
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
 	}
 	cancel()
 	if _, err := pv.AwaitWrite(ctx, 0, func(Write) bool { return false }); !errors.Is(err, context.Canceled) {
