@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"flexd/agent/config"
+	"flexd/agent/piclo"
+)
+
+func checkCommand() command {
+	return command{
+		name: "check", args: "[FILE]", short: "check a configuration and say what to subscribe", noAgent: true,
+		long: `Reads a configuration, reports every problem with file, line, column and
+remedy, and tells which webhook address and event to subscribe at the market.
+It connects to nothing and changes nothing. Exit code 78 when it is unusable.
+
+Example:
+  flexd check /etc/flexd/flexd.yaml`,
+		flags: func(fs *flag.FlagSet, o *options) {
+			fs.StringVar(&o.config, "config", config.DefaultPath, "the configuration `file`")
+		},
+		run: check,
+	}
+}
+
+// report is what `check` prints.
+type report struct {
+	File      string          `json:"file"`
+	OK        bool            `json:"ok"`
+	Problems  config.Problems `json:"problems,omitempty"`
+	Site      string          `json:"site,omitempty"`
+	Devices   int             `json:"devices,omitempty"`
+	Assets    int             `json:"assets,omitempty"`
+	Subscribe *subscription   `json:"subscribe,omitempty"`
+	Notes     []string        `json:"notes,omitempty"`
+}
+
+// subscription is what a person enters at the market.
+type subscription struct {
+	URL   string `json:"url"`
+	Event string `json:"event"`
+}
+
+func check(_ context.Context, o *options) error {
+	if len(o.args) > 1 {
+		return usage("takes one file at most")
+	}
+	if len(o.args) == 1 {
+		o.config = o.args[0]
+	}
+	rep := report{File: o.config}
+	c, err := config.Load(o.config)
+	if !errors.As(err, &rep.Problems) && err != nil {
+		return &configError{err}
+	}
+	if err == nil {
+		if err = describe(&rep, c); err != nil {
+			return &configError{err}
+		}
+	}
+	if o.json || err == nil {
+		if perr := o.print(rep, rep.text); perr != nil {
+			return perr
+		}
+	}
+	if err != nil {
+		return &configError{err}
+	}
+	return nil
+}
+
+// describe fills what is worth knowing of a good configuration.
+func describe(rep *report, c *config.Config) error {
+	profile, err := piclo.LoadProfile(c.Market.Profile)
+	if err != nil {
+		return err
+	}
+	rep.OK, rep.Site, rep.Devices, rep.Assets = true, string(c.Site.ID), len(c.Devices), len(c.Assets)
+	if c.Ingress.Webhook != nil {
+		rep.Subscribe = &subscription{URL: publicURL(c.Ingress.Webhook), Event: profile.EventName()}
+	} else {
+		rep.Notes = append(rep.Notes, fmt.Sprintf("no webhook door: instructions are found by polling every %v", c.Market.Poll))
+	}
+	if c.MQTT == nil {
+		rep.Notes = append(rep.Notes, "no mqtt section: the fleet will not hear of this site")
+	}
+	if c.Site.Meter == "" {
+		rep.Notes = append(rep.Notes, "no site meter: import and export limits are kept without credit for load")
+	}
+	for _, a := range c.Assets {
+		if a.Observe {
+			rep.Notes = append(rep.Notes, fmt.Sprintf("asset %s is in control: observe: nothing will be written", a.MarketID))
+		}
+	}
+	if len(c.Assets) == 0 {
+		rep.Notes = append(rep.Notes, "no assets: every instruction will be somebody else's")
+	}
+	return nil
+}
+
+// publicURL is how the market reaches the door: as configured, or a pattern
+// to complete.
+func publicURL(w *config.Webhook) string {
+	if w.PublicURL != "" {
+		return w.PublicURL
+	}
+	port := w.Listen[strings.LastIndex(w.Listen, ":"):]
+	if w.Plain {
+		port = ""
+	}
+	return "https://THIS-SITES-PUBLIC-NAME" + port + w.Path
+}
+
+func (rep report) text(w io.Writer) {
+	fmt.Fprintf(w, "%s is good: site %s, %d devices, %d assets\n", rep.File, rep.Site, rep.Devices, rep.Assets)
+	if s := rep.Subscribe; s != nil {
+		fmt.Fprintf(w, "at the market, subscribe this address to the event %s:\n  %s\n", s.Event, s.URL)
+		if strings.Contains(s.URL, "THIS-SITES") {
+			fmt.Fprintln(w, "  (set ingress.webhook.public_url and the address is shown complete)")
+		}
+	}
+	for _, n := range rep.Notes {
+		fmt.Fprintln(w, "note:", n)
+	}
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/agent/local"
+)
+
+func statusCommand() command {
+	return command{
+		name: "status", short: "show the site at a glance",
+		long: `Shows alerts, holds, devices with their power, target and proof, and the
+links to market and fleet. Positive power is towards the grid.
+
+Example:
+  flexd status
+  flexd status --json | jq .devices`,
+		run: func(ctx context.Context, o *options) error {
+			if err := o.none(); err != nil {
+				return err
+			}
+			st, err := local.Dial(o.socket).Status(ctx)
+			if err != nil {
+				return err
+			}
+			return o.print(st, func(w io.Writer) { statusText(w, st) })
+		},
+	}
+}
+
+func statusText(w io.Writer, st local.Status) {
+	state := "ready"
+	if !st.Ready {
+		state = "starting"
+	}
+	fmt.Fprintf(w, "site %s  %s  %s  clock %s  up %s\n", st.Site, st.Version, state, st.Clock, st.At.Sub(st.Started).Round(time.Second))
+	fmt.Fprintf(w, "configuration %s\n", st.Config)
+	for _, a := range st.Alerts {
+		fmt.Fprintf(w, "%-8s %s: %s (since %s)\n", strings.ToUpper(string(a.Severity)), subject(a.Code, a.Subject), a.Text, stamp(a.Since))
+	}
+	for _, h := range st.Holds {
+		what := "all devices"
+		if h.Asset != "" {
+			what = "asset " + string(h.Asset)
+		}
+		fmt.Fprintf(w, "HOLD     %s held by %s since %s %s\n", what, h.By, stamp(h.At.At), h.Reason)
+	}
+	fmt.Fprintln(w)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "DEVICE\tROLE\tSTATE\tPOWER\tSoC\tTARGET\tPROOF\tMODEL")
+	for _, d := range st.Devices {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.Role, deviceState(d), power(d.Reading), soc(d.Reading),
+			target(d.Target), proof(d), strings.TrimSpace(d.Plate.Manufacturer+" "+d.Plate.Model))
+	}
+	_ = tw.Flush()
+	fmt.Fprintln(w)
+	for _, l := range st.Links {
+		mark := "ok "
+		if !l.OK {
+			mark = "BAD"
+		}
+		fmt.Fprintf(w, "%s %-10s %s\n", mark, l.Name, l.Text)
+	}
+	for _, e := range st.Endpoints {
+		mark := "ok "
+		if !e.Connected {
+			mark = "BAD"
+		}
+		fmt.Fprintf(w, "%s %-21s %d requests, %d errors, %d reconnects %s\n", mark, e.Address, e.Requests, e.Errors, e.Reconnects, e.LastError)
+	}
+}
+
+func subject(code, subject string) string {
+	if subject == "" {
+		return code
+	}
+	return code + " " + subject
+}
+
+func deviceState(d flex.DeviceStatus) string {
+	switch {
+	case !d.Online && d.Error != "":
+		return "offline: " + shorten(d.Error, 60)
+	case !d.Online:
+		return "offline"
+	case d.ReleaseOwed:
+		return "release owed"
+	case d.Held:
+		return "controlled"
+	case d.Reading != nil && d.Reading.Status != "":
+		return d.Reading.Status
+	}
+	return "free"
+}
+
+func shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+func power(r *flex.Reading) string {
+	if r == nil || r.Power == nil {
+		return "-"
+	}
+	return r.Power.String()
+}
+
+func soc(r *flex.Reading) string {
+	if r == nil || r.SoC == nil {
+		return "-"
+	}
+	return r.SoC.String()
+}
+
+func target(t flex.Target) string {
+	switch t.Order {
+	case flex.OrderSet:
+		return t.Power.String()
+	case flex.OrderCap:
+		return "≤ " + t.Power.String()
+	case flex.OrderNone:
+	}
+	return "-"
+}
+
+// proof names the strongest of the three words that holds.
+func proof(d flex.DeviceStatus) string {
+	switch {
+	case d.Target.Observe:
+		return "observing"
+	case !d.Proof.DeliverAt.IsZero():
+		return "delivered"
+	case !d.Proof.ActingAt.IsZero():
+		return "acting"
+	case !d.Proof.EchoAt.IsZero():
+		return "echo"
+	}
+	return "-"
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
