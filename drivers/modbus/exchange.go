@@ -1,0 +1,191 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// exchange puts the job on the wire, if it is still the one to be done, and
+// settles it.
+func (o *owner) exchange(j *job) {
+	e := o.e
+	now := time.Now()
+	deadline, full := now.Add(e.q.Timeout), true
+	if d, ok := j.ctx.Deadline(); ok && d.Before(deadline) {
+		deadline, full = d, false
+	}
+	f := e.launch(j, o.line, now)
+	if f == nil {
+		return
+	}
+	release := e.watch(f)
+	words, err := o.run(j, deadline)
+	cause := e.land(f, release)
+	done := time.Now()
+	o.settleLine(j, err, cause, full, done)
+	if err != nil && cause != nil {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	o.conclude(j, Response{Words: words, Sent: o.lastSent, Done: done}, err)
+}
+
+// launch takes the job off the queue and onto the wire in one motion, so that
+// a stop that is queued from now on finds it there.
+func (e *Endpoint) launch(j *job, l *line, now time.Time) *flight {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.queue.head() != j || e.phase != running {
+		return nil
+	}
+	e.queue.remove(j)
+	e.flight = &flight{job: j, conn: l.conn, started: now}
+	return e.flight
+}
+
+// watch cuts the flight when its caller cancels. A caller's deadline needs no
+// cut: it is the connection's deadline too, and a late answer can be skipped.
+func (e *Endpoint) watch(f *flight) (release func() bool) {
+	ctx := f.job.ctx
+	if ctx.Done() == nil {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			e.cut(f, ctx.Err())
+		}
+	})
+}
+
+// land ends the flight and returns why it was cut, if it was.
+func (e *Endpoint) land(f *flight, release func() bool) error {
+	release()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.flight = nil
+	if f.cutter != nil {
+		f.cutter.Stop()
+	}
+	return f.cause
+}
+
+// run is the part under the deadline: look for bytes that should not be there,
+// then send and wait.
+func (o *owner) run(j *job, deadline time.Time) ([]uint16, error) {
+	l := o.line
+	o.wrote, l.wrote = false, false
+	if err := l.conn.SetDeadline(deadline); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	if err := l.clean(); err != nil {
+		return nil, err
+	}
+	words, err := o.lib.do(j.req)
+	o.lastSent, o.wrote = l.sent, l.wrote
+	return words, err
+}
+
+// settleLine updates what is known of the connection, and drops it unless it
+// is still in step.
+func (o *owner) settleLine(j *job, err, cause error, full bool, done time.Time) {
+	e, l := o.e, o.line
+	if l.wrote {
+		o.lastDone, o.lastUnit = done, j.req.Unit
+	}
+	if full && errors.Is(err, ErrTimeout) {
+		l.misses++
+	}
+	e.mu.Lock()
+	e.stats.Late += l.late
+	l.late = 0
+	if answered(err) {
+		e.stats.measured(done.Sub(l.sent))
+	}
+	e.mu.Unlock()
+	switch {
+	case cause != nil:
+		o.hangUp() // our own doing, not a failure of the device
+		e.log.Info("connection cut", "request", j.req.String(), "reason", cause)
+	case o.isFatal(err):
+		o.drop(err)
+	}
+	if l.proven {
+		o.failures = 0
+	}
+}
+
+// answered reports whether err is what a whole and matching answer said.
+func answered(err error) bool {
+	if err == nil || errors.Is(err, ErrEcho) {
+		return true
+	}
+	var exception *Exception
+	return errors.As(err, &exception)
+}
+
+// conclude settles the job, or puts it back at the head of its lane: if the
+// connection turned out unusable before anything was sent, or after a busy
+// answer. Nothing else is ever repeated.
+func (o *owner) conclude(j *job, resp Response, err error) {
+	if err == nil {
+		o.finish(j, resp, nil)
+		return
+	}
+	var exception *Exception
+	switch {
+	case errors.As(err, &exception):
+		err = refusal(j.req, exception)
+		if exception.busy() && j.repeats < o.e.q.BusyRetries {
+			j.repeats++
+			j.answered = err
+			j.notBefore = resp.Done.Add(time.Duration(j.repeats) * busyPause)
+			o.again(j)
+			return
+		}
+	case !o.wrote && !errors.Is(err, ErrClosed) && j.redials < maxRedials:
+		j.redials++
+		o.again(j)
+		return
+	case !o.wrote:
+		err = j.withdrawn(err)
+	case j.req.isWrite():
+		err = fmt.Errorf("%s: %w: %w", j.req, ErrUncertain, err)
+	default:
+		err = fmt.Errorf("%s: %w", j.req, err)
+	}
+	o.finish(j, Response{Sent: resp.Sent, Done: resp.Done}, err)
+}
+
+// refusal is the error of a request answered with an exception.
+func refusal(r Request, exception *Exception) error {
+	if r.isWrite() && exception.uncertain() {
+		return fmt.Errorf("%s: %w: %w", r, ErrUncertain, exception)
+	}
+	return fmt.Errorf("%s: %w", r, exception)
+}
+
+func (o *owner) finish(j *job, resp Response, err error) {
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	o.e.settle(j, resp, err)
+}
+
+// again puts the job back, unless a stop for its unit came meanwhile: a write
+// repeated after that stop would undo it.
+func (o *owner) again(j *job) {
+	e := o.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case j.ctx.Err() != nil:
+		e.settle(j, Response{}, j.withdrawn(j.ctx.Err()))
+	case j.req.isWrite() && j.req.Priority < Stop && e.queue.stops(j.req.Unit):
+		e.settle(j, Response{}, j.withdrawn(ErrOvertaken))
+	default:
+		if j.answered != nil {
+			e.stats.BusyRepeats++
+		}
+		e.queue.putBack(j)
+	}
+}
