@@ -1,0 +1,114 @@
+package trust
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// Bounds of a key document. NIST SP 800-131A allows RSA from 2048 bits; above
+// 8192 one verification costs a small gateway too much.
+const (
+	maxKeyBytes = 64 << 10
+	maxKeys     = 16
+	minRSABits  = 2048
+	maxRSABits  = 8192
+)
+
+// Key is one public key. Alg, when the document names one, binds the key to
+// that algorithm.
+type Key struct {
+	ID     string
+	Alg    string
+	Public any // *rsa.PublicKey, *ecdsa.PublicKey (P-256, P-384) or ed25519.PublicKey
+}
+
+// Algorithms is every algorithm this package can verify: asymmetric ones
+// only. "none" and HMAC are not in it and cannot be configured in.
+func Algorithms() []string {
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"}
+}
+
+// Fits tells whether the key may be used with the algorithm: the type of key
+// decides, so that no token can choose how its key is read.
+func (k Key) Fits(alg string) bool {
+	if k.Alg != "" && k.Alg != alg {
+		return false
+	}
+	switch pub := k.Public.(type) {
+	case *rsa.PublicKey:
+		switch alg {
+		case "RS256", "RS384", "RS512", "PS256", "PS384", "PS512":
+			return true
+		}
+	case *ecdsa.PublicKey:
+		return alg == "ES256" && pub.Curve == elliptic.P256() || alg == "ES384" && pub.Curve == elliptic.P384()
+	case ed25519.PublicKey:
+		return alg == "EdDSA"
+	}
+	return false
+}
+
+// Thumbprint is the hex SHA-256 of the key in PKIX form: its identity,
+// whatever it is called.
+func (k Key) Thumbprint() string {
+	der, err := x509.MarshalPKIXPublicKey(k.Public)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// ParseKeys reads a published key document: PEM (public key, RSA public key
+// or certificate, one or several), a JWK, a JWKS, or JSON that wraps one of
+// them in a field such as "public_key". Keys of a JWKS that cannot sign are
+// skipped; a document without any usable key is an error.
+func ParseKeys(raw []byte) ([]Key, error) {
+	if len(raw) > maxKeyBytes {
+		return nil, fmt.Errorf("the key document has %d bytes, more than %d", len(raw), maxKeyBytes)
+	}
+	keys, err := parseDocument(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the key document holds no usable public key: expected PEM, a JWK or a JWKS")
+	}
+	if len(keys) > maxKeys {
+		return nil, fmt.Errorf("the key document holds %d keys, more than %d", len(keys), maxKeys)
+	}
+	return keys, nil
+}
+
+// checkPublic admits only the kinds and sizes that we verify with.
+func checkPublic(pub any) error {
+	switch p := pub.(type) {
+	case *rsa.PublicKey:
+		bits := p.N.BitLen()
+		if bits < minRSABits || bits > maxRSABits {
+			return fmt.Errorf("RSA key of %d bits: need %d to %d", bits, minRSABits, maxRSABits)
+		}
+		if p.E < 3 || p.E%2 == 0 {
+			return fmt.Errorf("RSA key with the unsafe exponent %d", p.E)
+		}
+		return nil
+	case *ecdsa.PublicKey:
+		if p.Curve == elliptic.P256() || p.Curve == elliptic.P384() {
+			return nil
+		}
+		return fmt.Errorf("elliptic curve %s: need P-256 or P-384", p.Curve.Params().Name)
+	case ed25519.PublicKey:
+		if len(p) == ed25519.PublicKeySize {
+			return nil
+		}
+		return errors.New("an Ed25519 key needs 32 bytes")
+	}
+	return fmt.Errorf("keys of type %T are not supported: need RSA, P-256, P-384 or Ed25519", pub)
+}
