@@ -71,8 +71,8 @@ type State struct {
 	// PVBaseline is the mean power of a PV device in the minute before the
 	// start of the dispatch that caps it.
 	PVBaseline map[flex.DeviceID]map[flex.InstructionID]flex.Watts
-	// PVTrail holds the last minute of readings per PV device.
-	PVTrail map[flex.DeviceID][]flex.Reading
+	// PVTrail holds the last minute of power per PV device.
+	PVTrail map[flex.DeviceID][]Sample
 	// StaticLimit is set when a target step moved the meter the wrong way:
 	// from then on the site limit is kept without credit from the meter.
 	StaticLimit bool
@@ -80,12 +80,20 @@ type State struct {
 	Before Step
 }
 
+// Sample is one measured power.
+type Sample struct {
+	At    time.Time
+	Power flex.Watts
+}
+
 // Step remembers the site before a change of targets, to see which way the
 // meter then moves.
 type Step struct {
 	At     time.Time
 	Meter  flex.Watts
+	Power  flex.Watts // sum of the measured powers of the stepped devices
 	Wanted flex.Watts // change of the sum of targets
+	Sum    flex.Watts // sum of targets after the step
 }
 
 // Plan is the answer.

@@ -1,0 +1,396 @@
+package allocate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// Decide says what every device should do at in.Now. Equal inputs give equal
+// answers, whatever the order of dispatches and holds.
+func Decide(in Input) Plan {
+	w := newWork(in)
+	for i := range in.Assets {
+		w.asset(&in.Assets[i])
+	}
+	w.unknownAssets()
+	w.limitSite()
+	return Plan{
+		Targets:   w.targets(),
+		Next:      next(in),
+		Shortfall: w.short,
+		Alarms:    w.alarms,
+		State:     w.state,
+	}
+}
+
+// next is the earliest instant after now at which a dispatch begins, ends or
+// is stopped.
+func next(in Input) time.Time {
+	var out time.Time
+	for _, d := range in.Dispatches {
+		for _, t := range []time.Time{d.Window.Start, d.Window.End, d.StopAt} {
+			if t.After(in.Now) && (out.IsZero() || t.Before(out)) {
+				out = t
+			}
+		}
+	}
+	return out
+}
+
+// work is one decision in the making.
+type work struct {
+	in     Input
+	wants  []flex.Dispatch // those that ask for power now, by start and id
+	slots  []slot
+	byID   map[flex.DeviceID]*slot
+	short  map[flex.InstructionID]Shortfall
+	alarms []Alarm
+	state  State
+}
+
+func newWork(in Input) *work {
+	w := &work{
+		in:    in,
+		slots: make([]slot, len(in.Devices)),
+		byID:  make(map[flex.DeviceID]*slot, len(in.Devices)),
+		short: map[flex.InstructionID]Shortfall{},
+	}
+	for _, d := range in.Dispatches {
+		if d.Wants(in.Now) {
+			w.wants = append(w.wants, d)
+		}
+	}
+	slices.SortFunc(w.wants, func(a, b flex.Dispatch) int {
+		return cmp.Or(a.Window.Start.Compare(b.Window.Start), cmp.Compare(a.ID, b.ID))
+	})
+	for i := range in.Devices {
+		d := &in.Devices[i]
+		s := &w.slots[i]
+		s.dev, s.offline = d, !d.Online
+		if d.Foreign != nil {
+			s.blocked = &limit{d.Foreign.Reason, "limit_set_by_others", d.Foreign.Text}
+		}
+		if d.Reading != nil && d.Reading.Power != nil && d.Reading.Fresh(in.Now, meterAfter) {
+			s.measured = d.Reading.Power
+		}
+		s.room(in.Now)
+		w.byID[d.ID] = s
+	}
+	for _, a := range in.Assets {
+		w.observeAndHold(a)
+	}
+	w.state = w.nextState()
+	return w
+}
+
+// observeAndHold marks the devices of an asset. Both outrank every other
+// asset that a device may belong to.
+func (w *work) observeAndHold(a Asset) {
+	var held *flex.Hold
+	for i, h := range w.in.Holds {
+		if (h.Asset == "" || h.Asset == a.ID) && (held == nil || h.Asset < held.Asset) {
+			held = &w.in.Holds[i]
+		}
+	}
+	for _, id := range a.Devices {
+		s, ok := w.byID[id]
+		if !ok {
+			continue
+		}
+		if a.Control == Observe {
+			s.observe = true
+		}
+		if held != nil {
+			s.blocked = &limit{flex.ReasonLocalHold, "hold", holdText(*held)}
+		}
+	}
+}
+
+func holdText(h flex.Hold) string {
+	text := "held"
+	if h.By != "" {
+		text += " by " + h.By
+	}
+	if h.Reason != "" {
+		text += ": " + h.Reason
+	}
+	return text
+}
+
+// asset gives one asset's wish to its devices.
+func (w *work) asset(a *Asset) {
+	var claims []claim
+	var wish flex.Watts
+	var until time.Time
+	for _, d := range w.wants {
+		for _, sh := range d.Shares {
+			if sh.Asset != a.ID {
+				continue
+			}
+			claims = append(claims, claim{d.ID, sh.Power})
+			wish += sh.Power
+			until = earlier(until, endOf(d))
+		}
+	}
+	if len(claims) == 0 {
+		return
+	}
+	var limits []limit
+	rest := wish
+	if a.MaxDispatch > 0 && wish.Abs() > a.MaxDispatch {
+		rest = wish.Clamp(-a.MaxDispatch, a.MaxDispatch)
+		limits = append(limits, limit{flex.ReasonRating, "rating", fmt.Sprintf("asset %s is bounded to %v by max_dispatch", a.ID, a.MaxDispatch)})
+	}
+	over := wish - rest
+	storage, pv := w.gather(a, claims, until, &limits)
+	rest -= driveStorage(rest, storage)
+	if rest < 0 {
+		rest += w.driveCaps(-rest, pv, claims, &limits)
+	}
+	if rest > 0 && len(pv) > 0 {
+		limits = append(limits, limit{flex.ReasonUncontrollable, "", "generation cannot be raised by a setpoint"})
+	}
+	if rest != 0 {
+		for _, s := range storage {
+			limits = append(limits, bounding(s, rest)...)
+		}
+	}
+	w.miss(rest+over, claims, limits)
+}
+
+// gather finds the devices of the asset that can take part, and notes why
+// the others cannot.
+func (w *work) gather(a *Asset, claims []claim, until time.Time, limits *[]limit) (storage, pv []*slot) {
+	for _, id := range a.Devices {
+		s, ok := w.byID[id]
+		if !ok || s.dev.Role == flex.RoleMeter {
+			continue
+		}
+		s.wanted = true
+		s.claims = append(s.claims, claims...)
+		s.until = earlier(s.until, until)
+		for _, c := range claims {
+			s.why("instruction", c.share, "instruction %s asks asset %s for %v", c.id, a.ID, c.share)
+		}
+		switch {
+		case s.blocked != nil:
+			*limits = append(*limits, *s.blocked)
+		case s.offline:
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", fmt.Sprintf("%s does not answer", id)})
+		case s.storage():
+			storage = append(storage, s)
+		case s.pv():
+			pv = append(pv, s)
+		default:
+			*limits = append(*limits, limit{flex.ReasonUncontrollable, "", fmt.Sprintf("%s cannot be controlled", id)})
+		}
+	}
+	if len(storage)+len(pv) == 0 && len(*limits) == 0 {
+		*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "", fmt.Sprintf("asset %s has no device", a.ID)})
+	}
+	return storage, pv
+}
+
+// driveStorage spreads power over storage and tells how much was placed.
+func driveStorage(power flex.Watts, slots []*slot) flex.Watts {
+	export := power > 0
+	ds := make([]demand, len(slots))
+	for i, s := range slots {
+		ds[i] = demand{key: string(s.dev.ID), weight: s.weight(export)}
+		if export {
+			ds[i].room = max(0, s.hi-max(0, s.want))
+		} else {
+			ds[i].room = max(0, min(0, s.want)-s.lo)
+		}
+	}
+	var placed flex.Watts
+	for i, p := range fill(power.Abs(), ds) {
+		if !export {
+			p = -p
+		}
+		s := slots[i]
+		placed += p
+		s.want += p
+		if stays(s) {
+			continue
+		}
+		s.set = true
+		s.why("share", s.want, "the part of %s is %v", s.dev.ID, p)
+		for _, l := range bounding(s, power-p) {
+			if p.Abs() == ds[i].room && power.Abs() > p.Abs() {
+				s.why(l.who, s.want, "%s", l.text)
+			}
+		}
+	}
+	return placed
+}
+
+// stays tells whether a device that may take nothing new, and holds nothing,
+// is left alone.
+func stays(s *slot) bool {
+	if s.want != 0 || s.dev.Target.Order == flex.OrderSet {
+		return false
+	}
+	return slices.ContainsFunc(s.limits, func(l limit) bool { return l.who == "stale" || l.reason == flex.ReasonUnsupported })
+}
+
+// bounding are the limits that explain why a storage gives no more towards
+// the sign of missing: the particular ones, else the rating.
+func bounding(s *slot, missing flex.Watts) []limit {
+	var out []limit
+	for _, l := range s.limits {
+		export := l.who == "reserve"
+		charge := l.who == "energy" || l.reason == flex.ReasonUncontrollable
+		if l.who == "rating" && l.reason == flex.ReasonRating || export && missing < 0 || charge && missing > 0 {
+			continue
+		}
+		out = append(out, l)
+	}
+	if len(out) == 0 && len(s.limits) > 0 {
+		out = s.limits[:1]
+	}
+	return out
+}
+
+// miss books the part of an asset's wish that nobody can take.
+func (w *work) miss(missing flex.Watts, claims []claim, limits []limit) {
+	if missing == 0 {
+		return
+	}
+	parts := make([]part, len(claims))
+	same := false
+	for i, c := range claims {
+		if c.share > 0 == (missing > 0) {
+			parts[i] = part{key: string(c.id), weight: uint64(c.share.Abs())}
+			same = true
+		}
+	}
+	if !same {
+		return
+	}
+	given, _ := apportion(missing.Abs(), 1, parts)
+	reason, text := account(limits)
+	for i, c := range claims {
+		if given[i] == 0 {
+			continue
+		}
+		sf := w.short[c.id]
+		sf.Missing += given[i]
+		if sf.Reason == "" || rank(reason) < rank(sf.Reason) {
+			sf.Reason = reason
+		}
+		if !strings.Contains(sf.Text, text) {
+			sf.Text = strings.TrimPrefix(sf.Text+"; "+text, "; ")
+		}
+		w.short[c.id] = sf
+	}
+}
+
+// account picks the weightiest reason and tells all of them.
+func account(limits []limit) (flex.Reason, string) {
+	reason := flex.ReasonDeviceUnavailable
+	var texts []string
+	for i, l := range limits {
+		if i == 0 || rank(l.reason) < rank(reason) {
+			reason = l.reason
+		}
+		if !slices.Contains(texts, l.text) {
+			texts = append(texts, l.text)
+		}
+	}
+	return reason, strings.Join(texts, "; ")
+}
+
+// rank orders reasons: what a person decided first, then what is broken, then
+// what is merely too small.
+func rank(r flex.Reason) int {
+	order := []flex.Reason{
+		flex.ReasonLocalHold, flex.ReasonLimitSetByOthers, flex.ReasonDeviceUnavailable, flex.ReasonUnsupported,
+		flex.ReasonEnergyInsufficient, flex.ReasonSiteLimit, flex.ReasonUncontrollable, flex.ReasonRating,
+	}
+	if i := slices.Index(order, r); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+// unknownAssets books shares of assets that the configuration no longer has.
+func (w *work) unknownAssets() {
+	known := map[flex.AssetID]bool{}
+	for _, a := range w.in.Assets {
+		known[a.ID] = true
+	}
+	for _, d := range w.wants {
+		for _, sh := range d.Shares {
+			if !known[sh.Asset] {
+				w.miss(sh.Power, []claim{{d.ID, sh.Power}}, []limit{{flex.ReasonUnknownAsset, "", fmt.Sprintf("asset %s is not configured", sh.Asset)}})
+			}
+		}
+	}
+}
+
+// targets renders the slots in the order of the devices; meters have none.
+func (w *work) targets() []flex.Target {
+	out := make([]flex.Target, 0, len(w.slots))
+	for i := range w.slots {
+		if w.slots[i].dev.Role != flex.RoleMeter {
+			out = append(out, w.slots[i].target())
+		}
+	}
+	return out
+}
+
+func (s *slot) target() flex.Target {
+	t := flex.Target{Device: s.dev.ID, Order: flex.OrderNone, Observe: s.observe, Whys: s.whys}
+	switch {
+	case s.blocked != nil:
+		s.why(s.blocked.who, 0, "%s", s.blocked.text)
+		t.Whys = s.whys
+		return t
+	case !s.wanted:
+		return t
+	case s.offline:
+		if s.dev.Target.Order != flex.OrderSet && s.dev.Target.Order != flex.OrderCap {
+			return t
+		}
+		t.Order, t.Power = s.dev.Target.Order, s.dev.Target.Power
+		s.why("offline", t.Power, "%s does not answer: its target is kept, its part goes to others", s.dev.ID)
+	case s.set:
+		t.Order, t.Power = flex.OrderSet, s.want
+	case s.capped:
+		t.Order, t.Power = flex.OrderCap, s.cap
+	default:
+		if s.dev.Role == flex.RolePV {
+			s.why("uncontrollable", 0, "left uncapped")
+		}
+		t.Whys = s.whys
+		return t
+	}
+	if s.observe {
+		s.why("observe", t.Power, "observed only: nothing is written")
+	}
+	t.Whys, t.Until = s.whys, s.until
+	ids := map[flex.InstructionID]bool{}
+	for _, c := range s.claims {
+		ids[c.id] = true
+	}
+	t.Dispatch = slices.Sorted(maps.Keys(ids))
+	return t
+}
+
+// endOf is when the dispatch stops asking.
+func endOf(d flex.Dispatch) time.Time { return earlier(d.Window.End, d.StopAt) }
+
+// earlier of two instants, where zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

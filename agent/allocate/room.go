@@ -1,0 +1,182 @@
+package allocate
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// The ages beyond which a reading is not trusted: for a new or larger target
+// of a device, and for giving credit by the site meter.
+const (
+	staleAfter = 30 * time.Second
+	meterAfter = 5 * time.Second
+)
+
+// slack keeps a battery that has reached its bound from starting again at
+// once: 1 % of charge above the reserve, or below full.
+const slack flex.Percent = 100
+
+// limit is one reason why a device gives less than it might.
+type limit struct {
+	reason flex.Reason
+	who    string
+	text   string
+}
+
+// claim is one dispatch's share of the asset that a device serves.
+type claim struct {
+	id    flex.InstructionID
+	share flex.Watts
+}
+
+// slot is one device while the plan is made.
+type slot struct {
+	dev      *Device
+	observe  bool
+	blocked  *limit // held or foreign: no control at all
+	offline  bool
+	wanted   bool       // an asset of it is dispatched
+	set      bool       // want counts
+	want     flex.Watts // AC target so far
+	capped   bool
+	cap      flex.Watts
+	claims   []claim
+	until    time.Time
+	whys     []flex.Why
+	lo, hi   flex.Watts // room, both may be 0
+	limits   []limit
+	measured *flex.Watts // fresh power
+}
+
+func (s *slot) why(who string, power flex.Watts, format string, args ...any) {
+	s.whys = append(s.whys, flex.Why{Who: who, Text: fmt.Sprintf(format, args...), Power: power})
+}
+
+// storage tells whether the device takes an absolute power.
+func (s *slot) storage() bool {
+	return (s.dev.Role == flex.RoleStorage || s.dev.Role == flex.RoleHybrid) && s.can(flex.CanSet)
+}
+
+// pv tells whether the device takes a cap.
+func (s *slot) pv() bool { return s.dev.Role == flex.RolePV && s.can(flex.CanCap) }
+
+// can trusts the nameplate's list when it has one.
+func (s *slot) can(c flex.Capability) bool {
+	return len(s.dev.Plate.Can) == 0 || slices.Contains(s.dev.Plate.Can, c)
+}
+
+// running is the target that the device is proven to hold now, or 0.
+func (s *slot) running() flex.Watts {
+	if s.dev.Target.Order == flex.OrderSet {
+		return s.dev.Target.Power
+	}
+	return 0
+}
+
+// room finds how far a storage or hybrid may be driven, and why no further.
+func (s *slot) room(now time.Time) {
+	d := s.dev
+	s.lo, s.hi = -rating(d.Plate.MaxCharge, d), rating(d.Plate.MaxDischarge, d)
+	if d.Role == flex.RoleHybrid {
+		s.hi = rating(d.Plate.MaxPower, d) // the AC side carries PV and battery together
+	}
+	if s.lo == 0 && s.hi == 0 {
+		s.limits = append(s.limits, limit{flex.ReasonUnsupported, "rating", fmt.Sprintf("the rating of %s is not known", d.ID)})
+		return
+	}
+	s.limits = append(s.limits, limit{flex.ReasonRating, "rating", fmt.Sprintf("%s is rated %v to %v", d.ID, s.lo, s.hi)})
+	if d.Role == flex.RoleHybrid && !d.GridCharge {
+		s.lo = 0
+		s.limits = append(s.limits, limit{flex.ReasonUncontrollable, "rating", fmt.Sprintf("%s may not charge from the grid (grid_charge is off)", d.ID)})
+	}
+	s.roomByCharge()
+	s.roomByAge(now)
+}
+
+// rating is the smallest of what is known of a device's power, 0 when nothing is.
+func rating(own flex.Watts, d *Device) flex.Watts {
+	best := own
+	if d.Plate.MaxPower > 0 && (best == 0 || d.Plate.MaxPower < best) {
+		best = d.Plate.MaxPower
+	}
+	if d.Reading != nil && d.Reading.MaxPower != nil {
+		if now := *d.Reading.MaxPower; now >= 0 && (best == 0 || now < best) {
+			best = now
+		}
+	}
+	return max(0, best)
+}
+
+// roomByCharge keeps the reserve and does not charge what is full.
+func (s *slot) roomByCharge() {
+	d := s.dev
+	if d.Reading == nil || d.Reading.SoC == nil {
+		return
+	}
+	soc, floor, full := *d.Reading.SoC, d.ReserveSoC, flex.Full
+	if s.running() <= 0 {
+		floor = min(flex.Full, floor+slack)
+	}
+	if s.running() >= 0 {
+		full -= slack
+	}
+	if soc <= d.ReserveSoC || soc < floor {
+		s.hi = min(s.hi, s.production())
+		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "reserve",
+			fmt.Sprintf("%s is at %v, its reserve is %v", d.ID, soc, d.ReserveSoC)})
+	}
+	if soc >= flex.Full || soc > full {
+		s.lo = 0
+		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "energy",
+			fmt.Sprintf("%s is full at %v", d.ID, soc)})
+	}
+}
+
+// production is what a hybrid gives by itself, without its battery.
+func (s *slot) production() flex.Watts {
+	r := s.dev.Reading
+	if s.dev.Role != flex.RoleHybrid || r.Power == nil || r.Battery == nil {
+		return 0
+	}
+	return max(0, *r.Power-*r.Battery)
+}
+
+// roomByAge allows nothing new or larger on old or missing measurements.
+func (s *slot) roomByAge(now time.Time) {
+	r := s.dev.Reading
+	var text string
+	switch needSoC := s.dev.ReserveSoC > 0 || slices.Contains(s.dev.Plate.Can, flex.CanSoC); {
+	case r == nil || !r.Fresh(now, staleAfter):
+		text = fmt.Sprintf("%s was last read more than %v ago", s.dev.ID, staleAfter)
+	case r.Power == nil:
+		text = fmt.Sprintf("%s does not tell its power", s.dev.ID)
+	case needSoC && r.SoC == nil:
+		text = fmt.Sprintf("%s does not tell its state of charge", s.dev.ID)
+	default:
+		return
+	}
+	s.lo, s.hi = max(s.lo, min(0, s.running())), min(s.hi, max(0, s.running()))
+	s.limits = append(s.limits, limit{flex.ReasonDeviceUnavailable, "stale", text + ": no new or larger target"})
+}
+
+// weight says how much of a split the device should take: its room times the
+// charge it can still give or take, in coarse steps so that the split does
+// not wander with every reading.
+func (s *slot) weight(export bool) uint64 {
+	const step, unknown = 500, 10 // 5 %, and one half of the scale when not known
+	steps := uint64(unknown)
+	if r := s.dev.Reading; r != nil && r.SoC != nil {
+		usable := flex.Full - *r.SoC
+		if export {
+			usable = *r.SoC - s.dev.ReserveSoC
+		}
+		steps = uint64(max(0, usable)/step) + 1
+	}
+	if export {
+		return uint64(s.hi) * steps
+	}
+	return uint64(-s.lo) * steps
+}
