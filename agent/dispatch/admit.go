@@ -1,0 +1,245 @@
+package dispatch
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// Context is all that an offer is judged against.
+type Context struct {
+	Now       flex.Stamp
+	Existing  *flex.Record    // what is stored under the offer's own id
+	Tombstone *flex.Tombstone // a stop that is stored under the offer's own id
+	Open      []flex.Record   // every record that is not final
+}
+
+// Verdict is one decision: what to store, and what to announce with it.
+type Verdict struct {
+	// Hold leaves the offer undecided: the clock is not good enough to judge.
+	Hold       bool
+	Records    []flex.Record
+	Tombstones []flex.Tombstone
+	Acks       []flex.Ack
+	// Note is the decision in one line for a technician; empty when the offer
+	// only repeated what was decided before.
+	Note string
+}
+
+// Admit judges an offer. It is total: every offer gets a verdict.
+func Admit(o flex.Offer, c Context) Verdict {
+	in := o.Instruction
+	if c.Existing != nil && c.Existing.Instruction.Kind == flex.KindStop {
+		c.Existing = nil // a stop that was refused is nobody's dispatch
+	}
+	if isStop(in) {
+		return stop(o, c)
+	}
+	if ended(c.Existing) || c.Tombstone != nil {
+		return refuse(o, c, flex.Refuse(flex.ReasonStopped, "instruction %s was stopped: that is final for this id", in.ID))
+	}
+	rev, v, done := revision(o, c)
+	if done {
+		return v
+	}
+	o.Instruction.Revision = rev
+	if c.Now.Clock == flex.ClockUntrusted {
+		return Verdict{Hold: true, Note: fmt.Sprintf("instruction %s is kept: the clock cannot be trusted yet", in.ID)}
+	}
+	if endMovedBack(in, c) {
+		return stop(o, c)
+	}
+	return start(o, c)
+}
+
+// isStop knows a stop by its kind, by a status word that withdraws it, and by
+// a power of zero that was asked for on purpose.
+func isStop(in flex.Instruction) bool {
+	return in.Kind == flex.KindStop || withdrawn(in.Status) || in.Capacity == 0 && len(in.Problems) == 0
+}
+
+// withdrawn knows the words by which markets call an instruction back.
+func withdrawn(status string) bool {
+	switch strings.ToLower(strings.TrimSpace(status)) {
+	case "cancelled", "canceled", "withdrawn", "revoked", "rescinded", "stopped", "aborted", "terminated", "rejected", "expired":
+		return true
+	}
+	return false
+}
+
+// ended tells whether a stop was given for the record, whatever it does now.
+// Being superseded is no stop of the id.
+func ended(r *flex.Record) bool {
+	if r == nil {
+		return false
+	}
+	stopped := !r.StopAt.IsZero() && r.StopReason != flex.ReasonSuperseded
+	return stopped || r.State == flex.Stopped || r.State == flex.Cancelled
+}
+
+// endMovedBack tells a change that puts the end of an open dispatch into the
+// past: the operator wants it to be over.
+func endMovedBack(in flex.Instruction, c Context) bool {
+	return c.Existing != nil && !c.Existing.State.Final() && !in.Window.Open() && !in.Window.End.After(c.Now.At)
+}
+
+// revision applies the rules of identity: the same content again is no news,
+// older revisions and contradictions are turned down, changed content without
+// a revision of its own is the next one.
+func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
+	in, old := o.Instruction, c.Existing
+	if old == nil {
+		if in.HasRevision {
+			return in.Revision, v, false
+		}
+		return max(1, in.Revision), v, false
+	}
+	same := in.Content == old.Instruction.Content
+	switch {
+	case !in.HasRevision && same:
+		return 0, v, true
+	case !in.HasRevision:
+		return old.Revision + 1, v, false
+	case in.Revision < old.Revision:
+		return 0, refuse(o, c, flex.Refuse(flex.ReasonOldRevision, "revision %d is older than revision %d, which stands", in.Revision, old.Revision)), true
+	case in.Revision == old.Revision && same:
+		return 0, v, true
+	case in.Revision == old.Revision:
+		return 0, refuse(o, c, flex.Refuse(flex.ReasonConflict, "revision %d came before with other content, which stands", in.Revision)), true
+	}
+	return in.Revision, v, false
+}
+
+// refuse turns the offer down. A record that stands under the same id keeps
+// standing; it only remembers what was declined, so that a repetition is not
+// announced again.
+func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
+	in := o.Instruction
+	note := fmt.Sprintf("instruction %s revision %d refused (%s): %s", in.ID, in.Revision, why.Reason, why.Text)
+	ack := flex.Ack{Notification: o.Notification, Instruction: in.ID, Revision: in.Revision, State: string(flex.Refused),
+		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At}
+	if old := c.Existing; old != nil {
+		declined := strconv.FormatInt(in.Revision, 10) + ":" + string(why.Reason) + ":" + in.Content
+		known := in.Content == old.Instruction.Content && (ended(old) || old.State == flex.Refused)
+		if old.Declined == declined || known {
+			return Verdict{}
+		}
+		rec := *old
+		rec.Declined = declined
+		return Verdict{Records: []flex.Record{rec}, Acks: []flex.Ack{ack}, Note: note}
+	}
+	rec := blank(o)
+	rec.State, rec.Reason, rec.Text = flex.Refused, why.Reason, why.Text
+	rec.Steps = []flex.Transition{{State: flex.Refused, Fact: c.Now, Reason: why.Reason, Text: why.Text}}
+	return Verdict{Records: []flex.Record{rec}, Acks: []flex.Ack{ack}, Note: note}
+}
+
+// blank is a record at the very beginning of its life.
+func blank(o flex.Offer) flex.Record {
+	in := o.Instruction
+	return flex.Record{Version: recordVersion, ID: in.ID, Notification: o.Notification, Door: o.Door, Instruction: in,
+		Obligation: o.Obligation.ID, Revision: in.Revision, Window: in.Window}
+}
+
+// start judges a start whose identity is clear.
+func start(o flex.Offer, c Context) Verdict {
+	terms, why := judge(o, c)
+	if why == nil {
+		why = overlap(o, terms, c)
+	}
+	if why != nil {
+		return refuse(o, c, why)
+	}
+	if old := c.Existing; old != nil && !old.State.Final() {
+		return revise(o, terms, c)
+	}
+	rec := blank(o)
+	if c.Existing != nil {
+		rec.Steps = slices.Clone(c.Existing.Steps) // a new life under an old id keeps its history
+	}
+	rec = terms.onto(rec)
+	if terms.window.Start.Before(c.Now.At) {
+		rec = rec.With(flex.LateStart, true)
+	}
+	if o.Signature == string(flex.Unverified) {
+		rec = rec.With(flex.Unverified, true)
+	}
+	text := fmt.Sprintf("%v %s, our share %s, %v", o.Instruction.Capacity, o.Instruction.Direction, sharesText(rec.Shares), rec.Window)
+	if terms.note != "" {
+		text += " (" + terms.note + ")"
+	}
+	v := Verdict{Note: fmt.Sprintf("instruction %s admitted: %s", rec.ID, text)}
+	for _, ev := range []Event{{To: flex.Admitted, Fact: c.Now, Text: text}, {To: flex.Scheduled, Fact: c.Now}} {
+		next, err := Step(rec, ev)
+		if err != nil {
+			return refuse(o, c, flex.Refuse(flex.ReasonConflict, "%v", err))
+		}
+		rec = next
+		v.Acks = append(v.Acks, ackOf(rec, string(ev.To), c.Now, ev.Text))
+	}
+	v.Records = append([]flex.Record{rec}, v.supersede(rec, c)...)
+	return v
+}
+
+// revise replaces the terms of a dispatch that is open. What it holds goes
+// on without a gap; a start that moved into the future makes it wait again.
+func revise(o flex.Offer, t terms, c Context) Verdict {
+	old := *c.Existing
+	rec := old
+	rec.Instruction, rec.Notification, rec.Door = o.Instruction, o.Notification, o.Door
+	rec.Revision, rec.Obligation, rec.Declined = o.Instruction.Revision, o.Obligation.ID, ""
+	rec = t.onto(rec).With(flex.Unverified, o.Signature == string(flex.Unverified))
+	rec.StopAt, rec.StopReason, rec.StopBy = old.StopAt, old.StopReason, old.StopBy
+	if !rec.StopAt.IsZero() && rec.StopReason == flex.ReasonSuperseded {
+		rec = restack(rec, c)
+	}
+	to := old.State
+	if to != flex.Active || t.window.Start.After(c.Now.At) {
+		to = flex.Scheduled
+	}
+	text := fmt.Sprintf("revision %d: our share %s, %v", rec.Revision, sharesText(rec.Shares), rec.Window)
+	if to == flex.Scheduled {
+		rec.FirstWrite, rec.EchoAt, rec.ActingAt, rec.DeliverAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	}
+	next, err := Step(rec, Event{To: to, Fact: c.Now, Text: text})
+	if err != nil {
+		return refuse(o, c, flex.Refuse(flex.ReasonConflict, "%v", err))
+	}
+	v := Verdict{Note: fmt.Sprintf("instruction %s changed, %s", rec.ID, text)}
+	v.Acks = []flex.Ack{ackOf(next, string(flex.Admitted), c.Now, text), ackOf(next, string(to), c.Now, text)}
+	v.Records = append([]flex.Record{next}, v.supersede(next, c)...)
+	return v
+}
+
+// restack finds anew when the one that supersedes rec takes over, after
+// rec's own window has changed.
+func restack(rec flex.Record, c Context) flex.Record {
+	for _, r := range c.Open {
+		if r.ID == rec.StopBy && contends(r, rec) {
+			return rec
+		}
+	}
+	rec.StopAt, rec.StopReason, rec.StopBy = time.Time{}, "", ""
+	return rec
+}
+
+// sharesText lists shares for people.
+func sharesText(shares []flex.AssetShare) string {
+	parts := make([]string, len(shares))
+	for i, s := range shares {
+		parts[i] = fmt.Sprintf("%v on %s", s.Power, s.Asset)
+	}
+	return strings.Join(parts, " and ")
+}
+
+// ackOf announces a step of the record.
+func ackOf(rec flex.Record, state string, fact flex.Stamp, text string) flex.Ack {
+	w := rec.Window
+	return flex.Ack{Notification: rec.Notification, Instruction: rec.ID, Revision: rec.Revision, State: state,
+		Conditions: slices.Clone(rec.Conditions), Reason: rec.Reason, Text: text, FactAt: fact.At,
+		Shares: rec.Shares, ShareHash: rec.ShareHash, Window: &w}
+}

@@ -1,0 +1,183 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// decide gives every waiting offer its verdict, in the order of arrival,
+// stops first: they may be about any of the others.
+func (e *Engine) decide(ctx context.Context) error {
+	offers, err := e.undecided(ctx)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(offers, func(a, b flex.Offer) int { return cmp.Compare(a.Seq, b.Seq) })
+	for _, o := range offers {
+		if isStop(o.Instruction) {
+			now, _ := e.cfg.Wall.Now()
+			e.cfg.Board.StopNow(o.Instruction, earliest(o.Received.At, now))
+		}
+	}
+	held := false
+	for _, o := range offers {
+		waits, err := e.decideOne(ctx, o)
+		if err != nil {
+			return err
+		}
+		held = held || waits
+	}
+	switch {
+	case held:
+		e.cfg.Health.Raise(CodeClockUntrusted, "", "instructions are kept undecided until the clock is good")
+	case e.held:
+		e.cfg.Health.Clear(CodeClockUntrusted, "")
+	}
+	e.held = held
+	return nil
+}
+
+// decideOne makes one decision: judged, committed, then on the Board.
+func (e *Engine) decideOne(ctx context.Context, o flex.Offer) (held bool, err error) {
+	now := e.cfg.Wall.Stamp()
+	c, err := e.context(ctx, o, now)
+	if err != nil {
+		return false, err
+	}
+	v := Admit(o, c)
+	if v.Hold {
+		if !e.held {
+			e.cfg.Log.Warn(v.Note)
+		}
+		return true, nil
+	}
+	ch := flex.Changes{Decided: []uint64{o.Seq}, Records: v.Records, Tombstones: v.Tombstones}
+	for _, a := range v.Acks {
+		if err := announce(&ch, now, a); err != nil {
+			return false, err
+		}
+	}
+	if isStop(o.Instruction) && v.Note != "" {
+		ch.Audit = append(ch.Audit, flex.Audit{At: now, What: "dispatch.stop", Subject: string(o.Instruction.ID), By: o.Instruction.Operator, Text: v.Note})
+	}
+	if err := e.commit(ctx, ch); err != nil {
+		return false, err
+	}
+	e.adopt(now, v.Records...)
+	if isStop(o.Instruction) {
+		e.cfg.Board.settle(o.Instruction.ID)
+	}
+	if v.Note != "" {
+		e.cfg.Log.Info(v.Note, "instruction", o.Instruction.ID, "door", o.Door)
+	}
+	return false, nil
+}
+
+// context gathers what the offer is judged against.
+func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Context, error) {
+	c := Context{Now: now}
+	id := o.Instruction.ID
+	rec, ok := e.open[id]
+	if !ok {
+		err := e.patient(ctx, "read instruction "+string(id), func() (err error) {
+			rec, ok, err = e.cfg.Ledger.Record(ctx, id)
+			return err
+		})
+		if err != nil {
+			return c, err
+		}
+	}
+	if ok {
+		c.Existing = &rec
+	}
+	err := e.patient(ctx, "read the stops of "+string(id), func() error {
+		t, stopped, err := e.cfg.Ledger.Tombstone(ctx, id)
+		if stopped {
+			c.Tombstone = &t
+		}
+		return err
+	})
+	for _, r := range e.open {
+		c.Open = append(c.Open, r)
+	}
+	slices.SortFunc(c.Open, func(a, b flex.Record) int { return cmp.Compare(a.ID, b.ID) })
+	return c, err
+}
+
+// adopt takes over what was committed and shows it to control.
+func (e *Engine) adopt(now flex.Stamp, recs ...flex.Record) {
+	for _, r := range recs {
+		if r.State.Final() {
+			delete(e.open, r.ID)
+			e.latch.forget(r.ID)
+			e.cfg.Health.Clear(CodeReleaseOwed, string(r.ID))
+		} else {
+			e.open[r.ID] = r
+		}
+		e.show(r, now)
+	}
+}
+
+func (e *Engine) undecided(ctx context.Context) (offers []flex.Offer, err error) {
+	err = e.patient(ctx, "read the offers", func() (err error) {
+		offers, err = e.cfg.Ledger.Undecided(ctx)
+		return err
+	})
+	return offers, err
+}
+
+// commit stores one decision, however long that takes.
+func (e *Engine) commit(ctx context.Context, ch flex.Changes) error {
+	return e.patient(ctx, "store a decision", func() error { return e.cfg.Ledger.Commit(ctx, ch) })
+}
+
+// The patience with a store: back-off between tries, and how long one try may
+// hang before it is said aloud.
+const (
+	backoffLeast = 100 * time.Millisecond
+	backoffMost  = 10 * time.Second
+	hangAlarm    = 5 * time.Second
+)
+
+// patient repeats a store access until it works or ctx ends. The Board stays
+// in force meanwhile: windows end, stops and holds act without this
+// goroutine.
+func (e *Engine) patient(ctx context.Context, what string, do func() error) error {
+	wait := backoffLeast
+	for {
+		hang := time.AfterFunc(hangAlarm, func() { e.failing(what, fmt.Errorf("no answer for %v", hangAlarm)) })
+		err := do()
+		hang.Stop()
+		if err == nil {
+			if e.cfg.Board.StoreFailing() {
+				e.cfg.Board.setFailing(false)
+				e.cfg.Health.Clear(CodeStoreFailing, "")
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e.failing(what, err)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		wait = min(2*wait, backoffMost)
+	}
+}
+
+func (e *Engine) failing(what string, err error) {
+	if !e.cfg.Board.setFailing(true) {
+		e.cfg.Log.Error("the store does not work: cannot "+what, "error", err)
+	}
+	e.cfg.Health.Raise(CodeStoreFailing, "", fmt.Sprintf("cannot %s: %v; running dispatches go on, stops act, nothing new is taken", what, err))
+}

@@ -1,0 +1,18 @@
+// Package dispatch decides. It is the only place where an instruction gets
+// or changes its state.
+//
+// In: offers that intake matched to this site, what control has seen of each
+// dispatch (flex.Progress), orders of a person at the site, and the clock.
+// Out: records with their ladder, one committed transaction per decision with
+// audit and acknowledgements in it, and the Board: the in-memory list of what
+// control must carry out.
+//
+// The rules are pure: Admit judges an offer, Follow turns what control saw
+// into transitions, Resume says what an unfinished record needs after a
+// restart, Step keeps everybody to the table of transitions. Engine feeds
+// them and commits what they say.
+//
+// It must never talk to a device, to the market or to the broker, and a stop
+// must never wait for it: StopNow and Hold act on the Board at once, whatever
+// the disk or the Engine do.
+package dispatch

@@ -1,0 +1,196 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// The pace of the Engine: how often it looks while something runs, while a
+// transition is expected any moment, and at rest; a lost wake-up costs at
+// most that.
+const (
+	paceBusy  = time.Second
+	paceSoon  = 200 * time.Millisecond
+	paceRest  = 15 * time.Second
+	soonAfter = 3 * time.Second
+)
+
+// Config is what the Engine needs. Beat may be nil.
+type Config struct {
+	Ledger   Ledger
+	Progress Progress
+	Board    *Board
+	Wall     Wall
+	Health   Health
+	Log      *slog.Logger
+	Beat     Beat
+}
+
+// Engine makes decisions and commits them. All decisions are made by the
+// goroutine of Run; other methods only leave requests.
+type Engine struct {
+	cfg   Config
+	ready chan struct{}
+	once  sync.Once
+	wake  chan struct{}
+	asks  chan ask
+	// open are the records that are not final, as stored; only Recover, before
+	// Run, and Run's own goroutine touch it, and what follows.
+	open      map[flex.InstructionID]flex.Record
+	latch     latch
+	held      bool // an offer waits for the clock
+	recovered bool
+}
+
+// ask is a local order on its way to the Engine's goroutine.
+type ask struct {
+	do   func(context.Context) error
+	done chan error
+}
+
+// NewEngine builds an Engine. Call Recover before control starts.
+func NewEngine(cfg Config) *Engine {
+	e := &Engine{
+		cfg:   cfg,
+		ready: make(chan struct{}),
+		wake:  make(chan struct{}, 1),
+		asks:  make(chan ask, 16),
+		open:  map[flex.InstructionID]flex.Record{},
+		latch: latch{},
+	}
+	cfg.Board.mu.Lock()
+	cfg.Board.carried = e.carriedOut
+	cfg.Board.mu.Unlock()
+	return e
+}
+
+// Name is the task's name.
+func (e *Engine) Name() string { return "dispatch" }
+
+// Ready closes when the Engine has looked at everything for the first time.
+func (e *Engine) Ready() <-chan struct{} { return e.ready }
+
+// Wake asks for a look soon. It never blocks.
+func (e *Engine) Wake() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// carriedOut tells whether a stop is stored as done. A store that does not
+// answer in time counts as no: then the stop acts.
+func (e *Engine) carriedOut(id flex.InstructionID) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	t, ok, err := e.cfg.Ledger.Tombstone(ctx, id)
+	return err == nil && ok && t.By == id
+}
+
+// Recover loads what was decided before, so that control finds the Board as
+// it was. It writes nothing.
+func (e *Engine) Recover(ctx context.Context) error {
+	holds, err := e.cfg.Ledger.Holds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range holds {
+		e.cfg.Board.Hold(h)
+	}
+	recs, err := e.cfg.Ledger.OpenRecords(ctx)
+	if err != nil {
+		return err
+	}
+	now := e.cfg.Wall.Stamp()
+	for _, r := range recs {
+		need := Recover(r, now)
+		if need == NeedNothing {
+			continue
+		}
+		e.open[r.ID] = r
+		e.cfg.Log.Info("instruction found unfinished", "instruction", r.ID, "state", r.State, "window", r.Window.String(), "need", string(need))
+		e.show(r, now)
+	}
+	e.recovered = true
+	return nil
+}
+
+// show puts a record on the Board, unless the clock leaves it open whether it
+// should run.
+func (e *Engine) show(r flex.Record, now flex.Stamp) {
+	switch Recover(r, now) {
+	case NeedHold:
+		e.cfg.Board.drop(r.ID)
+	case NeedSchedule:
+		r.State = flex.Scheduled // what the next look will store
+		e.cfg.Board.put(r)
+	case NeedNothing, NeedWait, NeedRun, NeedClose:
+		e.cfg.Board.put(r)
+	}
+}
+
+// Run decides until ctx ends.
+func (e *Engine) Run(ctx context.Context) error {
+	if !e.recovered {
+		if err := e.Recover(ctx); err != nil {
+			return err
+		}
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-e.asks:
+			a.done <- a.do(ctx)
+		case <-e.wake:
+		case <-timer.C:
+		}
+		if err := e.look(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		e.once.Do(func() { close(e.ready) })
+		if e.cfg.Beat != nil {
+			e.cfg.Beat()
+		}
+		timer.Reset(e.pause())
+	}
+}
+
+// look decides what waits, and follows what runs.
+func (e *Engine) look(ctx context.Context) error {
+	if err := e.decide(ctx); err != nil {
+		return err
+	}
+	return e.follow(ctx)
+}
+
+// pause is the time until the next look is due.
+func (e *Engine) pause() time.Duration {
+	now, _ := e.cfg.Wall.Now()
+	wait := paceRest
+	if e.held {
+		wait = paceBusy
+	}
+	for _, r := range e.open {
+		for _, t := range []time.Time{r.Window.Start, endsAt(r)} {
+			if ahead := t.Sub(now); ahead > 0 {
+				wait = min(wait, ahead)
+			} else if -ahead < soonAfter {
+				wait = min(wait, paceSoon)
+			}
+		}
+		if !now.Before(r.Window.Start) || !r.StopAt.IsZero() {
+			wait = min(wait, paceBusy)
+		}
+	}
+	return wait
+}

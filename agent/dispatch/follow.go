@@ -1,0 +1,195 @@
+package dispatch
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// releaseGrace is how long a release may take before it counts as owed. A
+// release takes well under a second where the device answers.
+const releaseGrace = 2 * time.Second
+
+// over tells whether the record asks for nothing any more at now.
+func over(rec flex.Record, now time.Time) bool { return !now.Before(endsAt(rec)) }
+
+// endsAt is when the record stops asking.
+func endsAt(rec flex.Record) time.Time {
+	if end := rec.Window.End; rec.StopAt.IsZero() || end.Before(rec.StopAt) && !end.IsZero() {
+		return end
+	}
+	return rec.StopAt
+}
+
+// Follow turns what control has seen into the record's next state and
+// conditions. known tells whether control knows the dispatch at all. It is
+// level-triggered: called again with the same facts it changes nothing.
+func Follow(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.Record, error) {
+	var err error
+	if rec.State == flex.Admitted {
+		if rec, err = Step(rec, Event{To: flex.Scheduled, Fact: now}); err != nil {
+			return rec, err
+		}
+	}
+	rec = gatherFacts(rec, p)
+	switch rec.State {
+	case flex.Scheduled:
+		return followScheduled(rec, p, known, now)
+	case flex.Active:
+		return followActive(rec, p, known, now)
+	case flex.Admitted, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
+	}
+	return rec, nil
+}
+
+// gatherFacts keeps the first time of each fact. Facts from before the
+// window belong to an earlier life of the same id.
+func gatherFacts(rec flex.Record, p flex.Progress) flex.Record {
+	for _, f := range []struct {
+		to   *time.Time
+		seen time.Time
+	}{{&rec.FirstWrite, p.FirstWrite}, {&rec.EchoAt, p.EchoAt}, {&rec.ActingAt, p.ActingAt}, {&rec.DeliverAt, p.DeliverAt}} {
+		if f.to.IsZero() && !f.seen.Before(rec.Window.Start) && !f.seen.IsZero() {
+			*f.to = f.seen
+		}
+	}
+	return rec
+}
+
+func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.Record, error) {
+	ended := over(rec, now.At)
+	beforeStart := !rec.StopAt.IsZero() && !rec.StopAt.After(rec.Window.Start)
+	switch {
+	case beforeStart && ended && !p.Engaged:
+		to := flex.Cancelled
+		if rec.StopReason == flex.ReasonSuperseded {
+			to = flex.Superseded
+		}
+		return Step(rec, Event{To: to, Fact: at(now, rec.StopAt), Reason: rec.StopReason, Text: stopText(rec)})
+	case now.At.Before(rec.Window.Start):
+		return rec, nil
+	case !rec.EchoAt.IsZero():
+		rec, err := Step(rec, Event{To: flex.Active, Fact: at(now, rec.EchoAt), Text: "every device holds its setpoint"})
+		if err != nil {
+			return rec, err
+		}
+		return followActive(rec, p, known, now)
+	case known && p.Observed && !ended:
+		rec, err := Step(rec, Event{To: flex.Active, Fact: at(now, rec.Window.Start), Text: "observed only: nothing is written"})
+		if err != nil {
+			return rec, err
+		}
+		return followActive(rec.With(flex.Observed, true), p, known, now)
+	case !ended:
+		return conditions(rec, p), nil
+	case p.Engaged && !p.Released:
+		return owed(rec, now), nil
+	}
+	rec = rec.With(flex.ReleaseOwed, false)
+	if !rec.StopAt.IsZero() && !rec.StopAt.After(rec.Window.End) {
+		return closeStopped(rec, at(now, rec.StopAt))
+	}
+	reason, text := whyNever(p)
+	return Step(rec, Event{To: flex.Expired, Fact: at(now, rec.Window.End), Reason: reason, Text: text})
+}
+
+// whyNever explains a window that passed without a setpoint in force.
+func whyNever(p flex.Progress) (flex.Reason, string) {
+	switch {
+	case p.Overridden:
+		return flex.ReasonLocalHold, "the site was on hold"
+	case p.MissingReason != "":
+		return p.MissingReason, p.MissingText
+	case len(p.Failed) > 0:
+		return flex.ReasonDeviceUnavailable, fmt.Sprintf("no setpoint was taken by %v", p.Failed)
+	}
+	return flex.ReasonDeviceUnavailable, "the window passed without a setpoint in force"
+}
+
+func followActive(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.Record, error) {
+	if !over(rec, now.At) {
+		return conditions(rec, p), nil
+	}
+	if !known || !p.Released {
+		return owed(rec, now), nil
+	}
+	rec = rec.With(flex.ReleaseOwed, false)
+	end := endsAt(rec)
+	rec.ReleasedAt = end
+	if p.ReleasedAt.After(end) {
+		rec.ReleasedAt = p.ReleasedAt
+	}
+	fact := at(now, rec.ReleasedAt)
+	if !rec.StopAt.IsZero() && rec.StopAt.Equal(end) {
+		return closeStopped(rec, fact)
+	}
+	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: "the window is over and every device is handed back"})
+}
+
+// closeStopped ends a stopped record in the word for its stop.
+func closeStopped(rec flex.Record, fact flex.Stamp) (flex.Record, error) {
+	to := flex.Stopped
+	if rec.StopReason == flex.ReasonSuperseded {
+		to = flex.Superseded
+	}
+	return Step(rec, Event{To: to, Fact: fact, Reason: rec.StopReason, Text: stopText(rec)})
+}
+
+func stopText(rec flex.Record) string {
+	switch rec.StopReason {
+	case flex.ReasonSuperseded:
+		return fmt.Sprintf("superseded by %s", rec.StopBy)
+	case flex.ReasonStoppedLocal:
+		return "stopped at the site"
+	case flex.ReasonStatus:
+		return "withdrawn by the operator"
+	}
+	return "stopped by the operator"
+}
+
+// owed marks a release that is due and not proven, after the time that a
+// release may take.
+func owed(rec flex.Record, now flex.Stamp) flex.Record {
+	if now.At.Sub(endsAt(rec)) < releaseGrace {
+		return rec
+	}
+	return rec.With(flex.ReleaseOwed, true)
+}
+
+// conditions follows what control reports while the window is open.
+func conditions(rec flex.Record, p flex.Progress) flex.Record {
+	for _, c := range []struct {
+		name flex.Condition
+		on   bool
+	}{
+		{flex.Partial, p.Missing > 0},
+		{flex.Overridden, p.Overridden},
+		{flex.NotDelivering, p.Delivering != nil && !*p.Delivering},
+		{flex.DeviceFailed, len(p.Failed) > 0},
+	} {
+		if rec.Has(c.name) != c.on {
+			rec = rec.With(c.name, c.on)
+		}
+	}
+	rec.Reason, rec.Text = "", ""
+	if p.Missing > 0 {
+		rec.Reason, rec.Text = p.MissingReason, p.MissingText
+	}
+	return rec
+}
+
+// at is now's clock with the time of a fact.
+func at(now flex.Stamp, fact time.Time) flex.Stamp {
+	if !fact.IsZero() && fact.Before(now.At) && now.Since > 0 {
+		now.Since -= min(now.Since, now.At.Sub(fact))
+	}
+	if !fact.IsZero() {
+		now.At = fact
+	}
+	return now
+}
+
+// sameConditions compares what is announced of a record.
+func sameConditions(a, b flex.Record) bool { return slices.Equal(a.Conditions, b.Conditions) }

@@ -1,0 +1,134 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// calm is how long a condition must be gone before its end is announced, so
+// that a power at the edge of a limit does not fill the outbox.
+const calm = 10 * time.Second
+
+// latch remembers when a condition was last seen.
+type latch map[flex.InstructionID]map[flex.Condition]time.Time
+
+// hold keeps a condition of the old record on until it was gone for calm.
+func (l latch) hold(old, next flex.Record, now time.Time) flex.Record {
+	for _, c := range []flex.Condition{flex.Partial, flex.Overridden, flex.NotDelivering, flex.DeviceFailed} {
+		switch seen, ok := l[next.ID][c]; {
+		case next.Has(c):
+			if l[next.ID] == nil {
+				l[next.ID] = map[flex.Condition]time.Time{}
+			}
+			l[next.ID][c] = now
+		case ok && old.Has(c) && now.Sub(seen) < calm && !next.State.Final():
+			next = next.With(c, true)
+			next.Reason, next.Text = old.Reason, old.Text
+		}
+	}
+	return next
+}
+
+func (l latch) forget(id flex.InstructionID) { delete(l, id) }
+
+// follow turns what control has seen into committed transitions.
+func (e *Engine) follow(ctx context.Context) error {
+	if len(e.open) == 0 {
+		return nil
+	}
+	seen := e.cfg.Progress.Progress()
+	now := e.cfg.Wall.Stamp()
+	ids := make([]flex.InstructionID, 0, len(e.open))
+	for id := range e.open {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		old := e.open[id]
+		if Recover(old, now) == NeedHold {
+			continue // the clock cannot tell whether its window is open
+		}
+		p, known := seen[id]
+		next, err := Follow(old, p, known, now)
+		if err != nil {
+			return err
+		}
+		next = e.latch.hold(old, next, now.At)
+		e.alarm(old, next)
+		if !changed(old, next) {
+			e.show(old, now)
+			continue
+		}
+		if err := e.record(ctx, old, next, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changed tells whether there is something to store.
+func changed(a, b flex.Record) bool {
+	return len(a.Steps) != len(b.Steps) || !sameConditions(a, b) ||
+		!a.FirstWrite.Equal(b.FirstWrite) || !a.EchoAt.Equal(b.EchoAt) ||
+		!a.ActingAt.Equal(b.ActingAt) || !a.DeliverAt.Equal(b.DeliverAt)
+}
+
+// record commits the new face of a record with an acknowledgement per step,
+// or one for a change of conditions.
+func (e *Engine) record(ctx context.Context, old, next flex.Record, now flex.Stamp) error {
+	ch := flex.Changes{Records: []flex.Record{next}}
+	var lines []string
+	for _, st := range next.Steps[len(old.Steps):] {
+		ack := ackOf(next, string(st.State), st.Fact, st.Text)
+		ack.Reason = st.Reason
+		if err := announce(&ch, now, ack); err != nil {
+			return err
+		}
+		lines = append(lines, line(next, string(st.State), st.Fact.At, st.Reason, st.Text))
+	}
+	if len(lines) == 0 && !sameConditions(old, next) {
+		if err := announce(&ch, now, ackOf(next, string(next.State), now, next.Text)); err != nil {
+			return err
+		}
+		lines = append(lines, line(next, string(next.State), now.At, next.Reason, next.Text))
+	}
+	if err := e.commit(ctx, ch); err != nil {
+		return err
+	}
+	e.adopt(now, next)
+	for _, l := range lines {
+		e.cfg.Log.Info(l, "instruction", next.ID)
+	}
+	return nil
+}
+
+// line is one step of a ladder in words.
+func line(r flex.Record, state string, fact time.Time, reason flex.Reason, text string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "instruction %s %s at %s: our share %s", r.ID, state, fact.UTC().Format("15:04:05.000"), sharesText(r.Shares))
+	if reason != "" {
+		fmt.Fprintf(&b, " (%s)", reason)
+	}
+	if text != "" {
+		b.WriteString(", " + text)
+	}
+	if len(r.Conditions) > 0 {
+		fmt.Fprintf(&b, " %v", r.Conditions)
+	}
+	return b.String()
+}
+
+// alarm raises and clears what a person must see.
+func (e *Engine) alarm(old, next flex.Record) {
+	switch was, is := old.Has(flex.ReleaseOwed), next.Has(flex.ReleaseOwed); {
+	case is:
+		e.cfg.Health.Raise(CodeReleaseOwed, string(next.ID), "its window is over and a device is not proven to be handed back; it is tried again until it is")
+	case was:
+		e.cfg.Health.Clear(CodeReleaseOwed, string(next.ID))
+	}
+}
