@@ -157,7 +157,7 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 		s.capped, s.cap = true, max(0, bases[i]-p)
 		s.why("share", s.cap, "%s gave %v before the start and is turned down by %v", s.dev.ID, bases[i], p)
 	}
-	if placed < power {
+	if placed < power && len(able) > 0 {
 		*limits = append(*limits, limit{flex.ReasonEnergyInsufficient, "", "generation before the start was less than the share"})
 	}
 	return placed

@@ -27,14 +27,14 @@ const clipGrain flex.Watts = 50
 func (w *work) limitSite() {
 	w.watchMeter()
 	for _, observed := range []bool{false, true} {
-		lo, hi, how := w.exchange(observed)
 		site := w.in.Site
-		if site.ExportLimit > 0 && hi > site.ExportLimit {
-			w.clip(hi-site.ExportLimit, +1, observed, how)
-		}
-		if site.ImportLimit > 0 && lo < -site.ImportLimit {
+		if lo, _, how := w.exchange(observed); site.ImportLimit > 0 && lo < -site.ImportLimit {
 			left := w.clip(-site.ImportLimit-lo, -1, observed, how)
 			w.uncap(left, observed, how)
+		}
+		// export after import: less charging is more export
+		if _, hi, how := w.exchange(observed); site.ExportLimit > 0 && hi > site.ExportLimit {
+			w.clip(hi-site.ExportLimit, +1, observed, how)
 		}
 	}
 	w.noteStep()
