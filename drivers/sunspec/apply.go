@@ -1,0 +1,352 @@
+package sunspec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+)
+
+const (
+	// imageAge is how old an image may be for a write to rest on it. It spares
+	// a read between the decision and the first write.
+	imageAge = 3 * time.Second
+	// settle is how long after a write a power reading tells nothing yet.
+	settle = time.Second
+	// attempts is how often a sequence is written when reading back resolved
+	// an uncertain write as missing. Only absolute values are ever written.
+	attempts = 2
+)
+
+// Apply writes the target and reads it back. Applying the same target again
+// rewrites all that re-arms the device's timer.
+func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error) {
+	rec := flex.Receipt{Device: d.cfg.ID}
+	turn := d.stops.Load()
+	f, im, err := d.current(ctx)
+	if err != nil {
+		return rec, err
+	}
+	if t.Order == flex.OrderCap {
+		if err := d.mayLimit(f, im); err != nil {
+			return rec, err
+		}
+	}
+	for range attempts {
+		p, err := d.prepare(f, t, im)
+		if err != nil {
+			return rec, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+		}
+		rec.Effective = p.effective
+		werr := d.writeAll(ctx, modbus.Write, turn, &rec, im, p.writes)
+		if werr != nil && (!errors.Is(werr, flex.ErrUncertain) || errors.Is(werr, modbus.ErrOvertaken)) {
+			return rec, d.refused(f, p, werr)
+		}
+		back, at, err := d.readBack(ctx, modbus.Write, f)
+		if err != nil {
+			return rec, fmt.Errorf("device %s: cannot tell what stands in the device: %w: %w", d.cfg.ID, flex.ErrUncertain, errors.Join(werr, err))
+		}
+		judge(&rec, p, back, at)
+		same := sameScales(p.method, im, back)
+		im = back
+		if rec.Echo && same && (werr == nil || len(rec.Problems) == 0) {
+			d.proven(p, at)
+			return rec, nil
+		}
+		if werr == nil && same {
+			break // acknowledged and yet not there: writing it again proves nothing new
+		}
+	}
+	return rec, d.unforced(ctx, f, t, im)
+}
+
+// prepare plans a write and remembers the intention before it is sent.
+func (d *Device) prepare(f *found, t flex.Target, im image) (plan, error) {
+	mem, err := d.memory(f, im)
+	if err != nil {
+		return plan{}, err
+	}
+	p, err := f.plan(t, im, mem)
+	if err != nil {
+		return p, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.method == rates && p.value != 0 && d.noForced {
+		return p, errNoForced
+	}
+	if d.told == nil || d.told.method != p.method {
+		d.told = &told{method: p.method}
+	}
+	d.told.at, d.told.battery = time.Now(), p.battery
+	d.told.values = append(d.told.values, p.value)
+	if n := len(d.told.values); n > 8 { // unproven ones do not pile up
+		d.told.values = d.told.values[n-8:]
+	}
+	return p, nil
+}
+
+var errNoForced = fmt.Errorf("the device does not take negative rates in model 124, so its battery cannot be forced: %w", flex.ErrUnsupported)
+
+// proven remembers the one value that now stands in the device.
+func (d *Device) proven(p plan, at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told = &told{at: at, method: p.method, values: []int64{p.value}, battery: p.battery}
+}
+
+// current gives what was found and an image recent enough to write upon.
+func (d *Device) current(ctx context.Context) (*found, image, error) {
+	f, err := d.ready(ctx, modbus.Write)
+	if err != nil {
+		return nil, image{}, err
+	}
+	d.mu.Lock()
+	im := d.last
+	d.mu.Unlock()
+	if age := time.Since(im.at); age >= 0 && age <= imageAge {
+		return f, im, nil
+	}
+	im, err = d.fetch(ctx, modbus.Write, f)
+	return f, im, err
+}
+
+// memory gathers what a plan needs beyond the image.
+func (d *Device) memory(f *found, im image) (memory, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mem := memory{before: d.before, gridCharge: d.cfg.GridCharge, adopt: d.cfg.AdoptLimit}
+	if f.role != flex.RoleHybrid || f.set != rates {
+		return mem, nil
+	}
+	if d.told == nil || im.at.Sub(d.told.at) >= settle {
+		ac, ok := acPower(im)
+		if !ok {
+			return mem, errors.New("the AC power is not implemented at the moment: the battery's part of the target cannot be told")
+		}
+		top, ok := maxPower(im)
+		if !ok {
+			top = math.Abs(ac)
+		}
+		d.sun = max(0, min(top, ac-pinned(im.of(124))))
+	}
+	mem.sun = d.sun
+	return mem, nil
+}
+
+// pinned is the battery's power where both rates hold it in place, W.
+func pinned(b block) float64 {
+	mod, _ := b.raw("StorCtl_Mod")
+	out, ok := b.raw("OutWRte")
+	in, ok2 := b.raw("InWRte")
+	pct, ok3 := b.num("OutWRte")
+	base, ok4 := b.num("WChaMax")
+	if mod != both || !ok || !ok2 || !ok3 || !ok4 || out != -in {
+		return 0
+	}
+	return base * pct / full
+}
+
+// mayLimit refuses to write a cap where others have set one, unless the
+// configuration lets us work beneath it.
+func (d *Device) mayLimit(f *found, im image) error {
+	c, ok := controlOf(f.cap)
+	if !ok {
+		return nil
+	}
+	raw, on := limited(c, im.of(c.model))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !on || d.cfg.AdoptLimit:
+		return nil
+	case d.told != nil && d.told.method == c.method && contains(d.told.values, raw):
+		return nil
+	case d.before == nil && d.told == nil:
+		return nil // a new process: it is for the journal to say whose this is
+	}
+	return fmt.Errorf("device %s: %w", d.cfg.ID, refuseLimit(c, im))
+}
+
+func contains(vs []int64, v int64) bool {
+	for _, x := range vs {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseLimit says whose limit stands in the way.
+func refuseLimit(c control, im image) *flex.Refusal {
+	pct, _ := im.of(c.model).num("WMaxLimPct")
+	return flex.Refuse(flex.ReasonLimitSetByOthers,
+		"%d.%s is enabled at %g %% by others; control beneath it needs the device setting that adopts the limit", c.model, c.enable, pct)
+}
+
+// writeAll writes the registers in order, and stops at the first that was not
+// acknowledged or when a release has begun since turn.
+func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, im image, regs []flex.Register) error {
+	for _, r := range regs {
+		parts := []flex.Register{r}
+		b := blockAt(im, r)
+		if d.isSparse() {
+			parts = b.sparse(r)
+		}
+		err := d.writeParts(ctx, p, turn, rec, parts)
+		if isException(err) && len(parts) == 1 {
+			if split := b.sparse(r); len(split) > 0 && !sameRegisters(split, parts) {
+				d.mu.Lock()
+				d.sparse = true
+				d.mu.Unlock()
+				err = d.writeParts(ctx, p, turn, rec, split)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Device) isSparse() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sparse
+}
+
+func sameRegisters(a, b []flex.Register) bool {
+	return len(a) == len(b) && len(a) == 1 && len(a[0].Words) == len(b[0].Words)
+}
+
+// blockAt is the block that a register lies in.
+func blockAt(im image, r flex.Register) block {
+	for _, b := range im.blocks {
+		if r.Addr >= b.addr && int(r.Addr-b.addr) < len(b.words) {
+			return b
+		}
+	}
+	return block{}
+}
+
+func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, parts []flex.Register) error {
+	for _, r := range parts {
+		if d.stops.Load() != turn {
+			return fmt.Errorf("%s: %w: a release came first", r.Name, flex.ErrNotSent)
+		}
+		begun := time.Now()
+		sent, err := d.wire.write(ctx, p, r)
+		if err != nil && !errors.Is(err, flex.ErrUncertain) {
+			return err
+		}
+		if sent.IsZero() {
+			sent = begun
+		}
+		if rec.Sent.IsZero() {
+			rec.Sent = sent
+		}
+		rec.Wrote = append(rec.Wrote, r)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused sorts a write that the device answered with an exception.
+func (d *Device) refused(f *found, p plan, err error) error {
+	var e *modbus.Exception
+	if p.method == rates && p.value != 0 && errors.As(err, &e) && e.Code == modbus.IllegalValue {
+		d.mu.Lock()
+		d.noForced = true
+		d.mu.Unlock()
+		return fmt.Errorf("device %s: %w: %w", d.cfg.ID, errNoForced, err)
+	}
+	return fmt.Errorf("device %s: %w", d.cfg.ID, err)
+}
+
+// readBack reads the control models alone and keeps the latest image current.
+func (d *Device) readBack(ctx context.Context, p modbus.Priority, f *found) (image, time.Time, error) {
+	got, err := d.wire.fetch(ctx, p, f.chain.first(controls...))
+	if err != nil {
+		return image{}, time.Time{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	merged := image{at: d.last.at, blocks: make(map[uint16]block, len(d.last.blocks))}
+	for id, b := range d.last.blocks {
+		merged.blocks[id] = b
+	}
+	for id, b := range got.blocks {
+		merged.blocks[id] = b
+	}
+	d.last = merged
+	return merged, got.at, nil
+}
+
+// judge compares what stands in the device with what was wanted.
+func judge(rec *flex.Receipt, p plan, im image, at time.Time) {
+	rec.At, rec.Echo, rec.Problems, rec.Holds = at, true, nil, nil
+	for _, e := range p.expects {
+		got, ok := im.of(e.model).raw(e.name)
+		if ok && got == e.value {
+			continue
+		}
+		text := "not implemented"
+		if ok {
+			text = fmt.Sprint(got)
+		}
+		rec.Problems = append(rec.Problems, flex.Problem{Field: fmt.Sprintf("%d.%s", e.model, e.name), Want: fmt.Sprint(e.value), Got: text})
+		rec.Echo = rec.Echo && !e.vital
+	}
+	if c, ok := controlOf(p.method); ok {
+		rec.Holds = c.registers(im.of(c.model))
+	}
+}
+
+// sameScales tells whether raw values mean the same in both images.
+func sameScales(m method, a, b image) bool {
+	c, ok := controlOf(m)
+	if !ok {
+		return true
+	}
+	for _, name := range c.values {
+		x, ok := a.of(c.model).lsb(name)
+		y, ok2 := b.of(c.model).lsb(name)
+		if ok != ok2 || x != y {
+			return false
+		}
+	}
+	return m != rates || a.of(124).equal(b.of(124), "WChaMax", "WChaMax_SF")
+}
+
+// unforced tells a device that turns negative rates into something else, and
+// takes our mode out of force there: a positive rate alone would be no order.
+func (d *Device) unforced(ctx context.Context, f *found, t flex.Target, im image) error {
+	b := im.of(124)
+	out, _ := b.raw("OutWRte")
+	in, _ := b.raw("InWRte")
+	d.mu.Lock()
+	wanted := int64(0)
+	if d.told != nil && d.told.method == rates && len(d.told.values) > 0 {
+		wanted = d.told.values[len(d.told.values)-1]
+	}
+	clipped := t.Order == flex.OrderSet && f.set == rates && wanted != 0 && out >= 0 && in >= 0
+	d.noForced = d.noForced || clipped
+	d.mu.Unlock()
+	if !clipped {
+		return nil
+	}
+	off, err := b.write("StorCtl_Mod", "StorCtl_Mod", assign{"StorCtl_Mod", 0})
+	if err == nil {
+		_, err = d.wire.write(ctx, modbus.Stop, off)
+	}
+	if err != nil {
+		return fmt.Errorf("device %s: %w, and taking it out of force failed: %w", d.cfg.ID, errNoForced, err)
+	}
+	return fmt.Errorf("device %s: %w", d.cfg.ID, errNoForced)
+}

@@ -1,0 +1,220 @@
+package sunspec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+)
+
+// Signs of a meter's power register; the models state none.
+const (
+	ExportPositive = "export_positive"
+	ImportPositive = "import_positive"
+)
+
+// Config is one device.
+type Config struct {
+	ID         flex.DeviceID
+	Endpoint   string // host:port, for journals and people
+	Unit       uint8
+	Role       flex.Role // empty: by the device's own account
+	Sign       string    // of a meter: ExportPositive or ImportPositive
+	GridCharge bool      // consent to let the battery charge from the grid
+	AdoptLimit bool      // control beneath a limit that others have set
+	Bus        Bus
+	Log        *slog.Logger
+}
+
+// Device is one SunSpec device. Its methods may be called from several
+// goroutines; requests are ordered by the bus.
+type Device struct {
+	cfg  Config
+	wire wire
+
+	mu    sync.Mutex
+	found *found // nil until opened
+	// last is the latest image of the control models and of what they refer to.
+	last image
+	// seen is when the serial number was last read.
+	seen time.Time
+	// told is what we last wrote; nil when nothing of ours stands in the device.
+	told *told
+	// before is the image found before our first write.
+	before *image
+	// sun is the last estimate of a hybrid's generation, W.
+	sun float64
+	// noForced: negative rates were found not to work.
+	noForced bool
+	// sparse: the device refuses writes across points it does not implement.
+	sparse bool
+
+	stops atomic.Int64 // counts releases; an order that began before one writes no more
+}
+
+// told is what we last told the device.
+type told struct {
+	at      time.Time
+	method  method
+	values  []int64 // raw values of ours that may stand in the device; one once proven
+	battery float64 // W, for a pinned battery
+}
+
+// found is what discovery established. It does not change.
+type found struct {
+	chain   Chain
+	role    flex.Role
+	watched []Model // read for a reading
+	common  Model
+	serial  string
+	plate   flex.Nameplate
+	set     method
+	cap     method
+}
+
+// New prepares a device; nothing is sent before Open.
+func New(cfg Config) (*Device, error) {
+	if cfg.Bus == nil || cfg.Unit == 0 {
+		return nil, fmt.Errorf("device %s: a bus and a unit id other than 0 are needed", cfg.ID)
+	}
+	switch cfg.Role {
+	case "", flex.RoleStorage, flex.RolePV, flex.RoleHybrid, flex.RoleMeter:
+	default:
+		return nil, fmt.Errorf("device %s: role %q: use storage, pv, hybrid or meter", cfg.ID, cfg.Role)
+	}
+	if cfg.Sign != "" && cfg.Sign != ExportPositive && cfg.Sign != ImportPositive {
+		return nil, fmt.Errorf("device %s: sign %q: use %s or %s", cfg.ID, cfg.Sign, ExportPositive, ImportPositive)
+	}
+	if cfg.Role == flex.RoleMeter && cfg.Sign == "" {
+		return nil, fmt.Errorf("device %s: a meter needs a sign (%s or %s): the SunSpec models state none", cfg.ID, ExportPositive, ImportPositive)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Device{cfg: cfg, wire: wire{bus: cfg.Bus, unit: cfg.Unit}}, nil
+}
+
+// ID is the device's name in the site's configuration.
+func (d *Device) ID() flex.DeviceID { return d.cfg.ID }
+
+// Endpoint is the device's host:port.
+func (d *Device) Endpoint() string { return d.cfg.Endpoint }
+
+// Unit is the device's Modbus unit id.
+func (d *Device) Unit() uint8 { return d.cfg.Unit }
+
+// Open finds the map and identifies the device. It may be called again, after
+// a failure or to look again.
+func (d *Device) Open(ctx context.Context) (flex.Nameplate, error) {
+	f, err := d.open(ctx, modbus.Read)
+	if err != nil {
+		return flex.Nameplate{}, err
+	}
+	return f.plate, nil
+}
+
+func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
+	chain, err := walk(ctx, func(ctx context.Context, addr, count uint16) ([]uint16, error) {
+		words, _, err := d.wire.read(ctx, p, addr, count)
+		return words, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	im, err := d.wire.fetch(ctx, p, chain.first(identity...))
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	f, err := identify(d.cfg, chain, im)
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	var seen time.Time
+	if f.common.ID == 1 { // not always the first in the chain
+		common, err := d.wire.fetch(ctx, p, []Model{f.common})
+		if err != nil {
+			return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+		}
+		f.name(common.of(1))
+		seen = common.at
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found, d.last, d.seen = f, im, seen
+	d.cfg.Log.Info("sunspec device found", "device", d.cfg.ID, "model", f.plate.Model, "serial", f.serial, "chain", chain.String(), "method", f.plate.Method)
+	return f, nil
+}
+
+// first lists the first instance of each of the ids, in the order of the chain.
+func (c Chain) first(ids ...uint16) []Model {
+	var out []Model
+	for _, m := range c.Models {
+		if m.Instance == 1 && slices.Contains(ids, m.ID) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// ready gives what was found, and finds it where that has not happened yet.
+func (d *Device) ready(ctx context.Context, p modbus.Priority) (*found, error) {
+	d.mu.Lock()
+	f := d.found
+	d.mu.Unlock()
+	if f != nil {
+		return f, nil
+	}
+	return d.open(ctx, p)
+}
+
+// fetch reads the models a decision rests on and remembers them.
+func (d *Device) fetch(ctx context.Context, p modbus.Priority, f *found) (image, error) {
+	im, err := d.wire.fetch(ctx, p, f.watched)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if errors.Is(err, ErrMoved) {
+		d.found, d.last = nil, image{}
+	}
+	if err != nil {
+		return im, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	d.last = im
+	return im, nil
+}
+
+// identityAge is how long a serial number that was read is believed.
+const identityAge = time.Minute
+
+// same insists that the device still is the one that was opened; the serial
+// number is read again when it was last read more than identityAge before now.
+func (d *Device) same(ctx context.Context, p modbus.Priority, f *found, now time.Time) error {
+	d.mu.Lock()
+	fresh := now.Sub(d.seen) <= identityAge
+	d.mu.Unlock()
+	if fresh || f.common.ID != 1 {
+		return nil
+	}
+	im, err := d.wire.fetch(ctx, p, []Model{f.common})
+	if err == nil {
+		if sn := im.of(1).text("SN"); sn != f.serial {
+			err = fmt.Errorf("%w: serial number %q, was %q", ErrMoved, sn, f.serial)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		if errors.Is(err, ErrMoved) {
+			d.found, d.last, d.told, d.before = nil, image{}, nil, nil
+		}
+		return fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	d.seen = im.at
+	return nil
+}

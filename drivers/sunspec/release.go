@@ -1,0 +1,282 @@
+package sunspec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+)
+
+// handback is what a release does about one control.
+type handback struct {
+	writes  []flex.Register
+	expects []expect
+	foreign bool
+}
+
+// Release hands the device back: setpoints to neutral, caps to what was found.
+// What others changed since our last proven write is left alone. It is done
+// when reading back proves it; doing it again writes nothing.
+func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error) {
+	rec := flex.Receipt{Device: d.cfg.ID}
+	turn := d.stops.Add(1)
+	f, err := d.ready(ctx, modbus.Stop)
+	if err != nil {
+		return rec, err
+	}
+	if err := d.owns(f, e.Snapshot); err != nil {
+		return rec, err
+	}
+	var unsure error
+	for range attempts {
+		im, at, err := d.readBack(ctx, modbus.Stop, f)
+		if err != nil {
+			return rec, d.unread(&rec, errors.Join(unsure, err))
+		}
+		if err := d.same(ctx, modbus.Stop, f, at); err != nil {
+			return rec, err
+		}
+		todo, foreign, err := d.handbacks(e, im)
+		if err != nil {
+			return rec, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+		}
+		rec.At = at
+		if len(todo.writes) == 0 {
+			return d.released(&rec, e, im, foreign), nil
+		}
+		unsure = d.writeAll(ctx, modbus.Stop, turn, &rec, im, todo.writes)
+		if unsure != nil && !errors.Is(unsure, flex.ErrUncertain) {
+			return rec, fmt.Errorf("device %s: %w", d.cfg.ID, unsure)
+		}
+		back, at, err := d.readBack(ctx, modbus.Stop, f)
+		if err != nil {
+			return rec, d.unread(&rec, errors.Join(unsure, err))
+		}
+		judge(&rec, plan{expects: todo.expects}, back, at)
+		if rec.Echo && (unsure == nil || len(rec.Problems) == 0) {
+			problems := rec.Problems
+			rec = d.released(&rec, e, back, foreign)
+			rec.Problems = append(rec.Problems, problems...)
+			return rec, nil
+		}
+		if unsure == nil {
+			break
+		}
+	}
+	return rec, nil
+}
+
+// unread says that the outcome is not known, when something was sent, and
+// just what failed when nothing was.
+func (d *Device) unread(rec *flex.Receipt, err error) error {
+	if rec.Sent.IsZero() {
+		return fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	return fmt.Errorf("device %s: cannot tell what stands in the device: %w: %w", d.cfg.ID, flex.ErrUncertain, err)
+}
+
+// owns insists that the journal speaks of this device.
+func (d *Device) owns(f *found, s flex.Snapshot) error {
+	if s.Serial != f.serial {
+		return fmt.Errorf("device %s: the journal is of serial number %q, at %s unit %d answers %q: nothing was written; connect the right device or close the entry",
+			d.cfg.ID, s.Serial, d.cfg.Endpoint, d.cfg.Unit, f.serial)
+	}
+	if s.Serial == "" && (s.Endpoint != d.cfg.Endpoint || s.Unit != d.cfg.Unit) {
+		return fmt.Errorf("device %s: the journal is of %s unit %d, this is %s unit %d, and neither has a serial number: nothing was written",
+			d.cfg.ID, s.Endpoint, s.Unit, d.cfg.Endpoint, d.cfg.Unit)
+	}
+	return nil
+}
+
+// released closes the driver's memory of its own writes.
+func (d *Device) released(rec *flex.Receipt, e flex.JournalEntry, im image, foreign []flex.Problem) flex.Receipt {
+	d.mu.Lock()
+	d.told, d.before = nil, nil
+	d.mu.Unlock()
+	rec.Echo, rec.Foreign, rec.Problems = len(foreign) == 0, len(foreign) > 0, foreign
+	rec.Holds, rec.Effective = nil, 0
+	for _, c := range all(im) {
+		if _, ok, err := im.of(c.model).overlay(e.Snapshot.Registers); ok && err == nil {
+			rec.Holds = append(rec.Holds, c.registers(im.of(c.model))...)
+		}
+	}
+	return *rec
+}
+
+// handbacks decides over every control that the snapshot holds.
+func (d *Device) handbacks(e flex.JournalEntry, im image) (todo handback, foreign []flex.Problem, err error) {
+	for _, c := range all(im) {
+		cur := im.of(c.model)
+		old, known, err := cur.overlay(e.Snapshot.Registers)
+		if err != nil {
+			return todo, nil, err
+		}
+		if !known {
+			continue
+		}
+		ours, has, err := cur.overlay(e.Intent)
+		if err != nil {
+			return todo, nil, err
+		}
+		h, err := c.handback(claim{cur: cur, old: old, ours: ours, has: has && touches(c, cur, e.Intent), told: d.lastTold()})
+		if err != nil {
+			return todo, nil, err
+		}
+		todo.writes = append(todo.writes, h.writes...)
+		todo.expects = append(todo.expects, h.expects...)
+		if h.foreign {
+			got, _ := cur.raw(c.values[len(c.values)-1])
+			foreign = append(foreign, flex.Problem{Field: fmt.Sprintf("%d.%s", c.model, c.values[0]), Want: "our last proven write", Got: fmt.Sprintf("changed by others (%d), left alone", got)})
+		}
+	}
+	return todo, foreign, nil
+}
+
+// touches tells whether any of the registers belongs to the control.
+func touches(c control, b block, regs []flex.Register) bool {
+	for _, r := range c.registers(b) {
+		for _, x := range regs {
+			if x.Name == r.Name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// claim is all that tells whose a control is.
+type claim struct {
+	cur, old, ours block
+	has            bool  // ours is the last proven write; else nothing was proven
+	told           *told // what this process wrote
+}
+
+// handback decides over one control.
+func (c control) handback(k claim) (handback, error) {
+	ena, _ := k.cur.raw(c.enable)
+	was, _ := k.old.raw(c.enable)
+	untouched := k.cur.equal(k.old, append(c.run(), c.enable)...)
+	mine := c.mine(k, ena != 0)
+	switch {
+	case untouched && !(c.setpoint && ena != 0 && mine && (k.has || k.told != nil)):
+		return handback{}, nil // as it was found
+	case ena != 0 && !mine:
+		return handback{foreign: true}, nil
+	case ena == 0 && was != 0 && !c.setpoint && !mine:
+		return handback{foreign: true}, nil // others took their own cap away
+	case ena == 0 && !mine:
+		return handback{}, nil // not in force, and nothing of ours is left
+	}
+	return c.restore(k, ena, was)
+}
+
+// mine tells whether the control holds our last proven write, or one that can
+// be told by its shape from anybody else's.
+func (c control) mine(k claim, on bool) bool {
+	if k.told != nil && setterOf(k.told.method) != "" {
+		if t, ok := controlOf(k.told.method); ok && t.model == c.model && t.enable == c.enable {
+			v, ok := k.cur.raw(setterOf(k.told.method))
+			if ok && contains(k.told.values, v) {
+				return true
+			}
+		}
+	}
+	if k.has && k.cur.equal(k.ours, c.values...) {
+		return true
+	}
+	timer, timed := k.cur.raw(c.timer)
+	if set, ok := k.ours.raw(c.timer); k.has && ok && timer != set {
+		return false
+	}
+	if timed && timer == 0 {
+		return false
+	}
+	switch c.method {
+	case rates:
+		return c.pinnedShape(k, on)
+	case wset, wsetPct:
+		return timed && revertsTo(k, "WSetEnaRvrt", "") &&
+			(revertsTo(k, "WSetRvrt", "WSet") || revertsTo(k, "WSetPctRvrt", "WSetPct"))
+	case limit704, limit123:
+		// Only where nothing was proven yet, and no cap was found: one with a
+		// timer that has come since is the write whose proof was lost.
+		was, _ := k.old.raw(c.enable)
+		return on && !k.has && k.told == nil && timed && was == 0
+	case none:
+	}
+	return false
+}
+
+// revertsTo tells whether a reversion field holds what the field it belongs to
+// held when the device was found; 0 where none is named.
+func revertsTo(k claim, field, of string) bool {
+	v, ok := k.cur.raw(field)
+	if of == "" {
+		return ok && v == 0
+	}
+	found, ok2 := k.old.raw(of)
+	return ok && ok2 && v == found
+}
+
+// pinnedShape is our way to force a battery: opposite and equal rates, and in
+// force only with both bits of the mode.
+func (c control) pinnedShape(k claim, on bool) bool {
+	mod, _ := k.cur.raw(c.enable)
+	out, ok := k.cur.raw("OutWRte")
+	in, ok2 := k.cur.raw("InWRte")
+	if !ok || !ok2 || out != -in {
+		return false
+	}
+	if on {
+		return mod == both
+	}
+	return out != 0
+}
+
+// restore takes a setpoint out of force before its values go back, and gives a
+// cap back whole.
+func (c control) restore(k claim, ena, was int64) (handback, error) {
+	var h handback
+	back := was
+	if c.setpoint {
+		back = 0
+	}
+	enable, err := k.cur.write(c.enable, c.enable, assign{c.enable, back})
+	if err != nil {
+		return h, err
+	}
+	if ena != back && back == 0 {
+		h.writes = append(h.writes, enable)
+	}
+	h.expects = []expect{{c.model, c.enable, back, true}}
+	last := c.last
+	if k.cur.equal(k.old, "ChaGriSet") && c.method == rates {
+		last = "InOutWRte_RmpTms" // not ours to touch
+	}
+	var set []assign
+	for _, name := range c.run() {
+		was, implemented := k.old.raw(name)
+		now, ok := k.cur.raw(name)
+		if !ok || !implemented {
+			continue
+		}
+		set = append(set, assign{name, was})
+		if now != was {
+			vital := name == "ChaGriSet" || back != 0 && name == "WMaxLimPct"
+			h.expects = append(h.expects, expect{c.model, name, was, vital})
+		}
+	}
+	if len(h.expects) > 1 {
+		run, err := k.cur.write(c.first, last, set...)
+		if err != nil {
+			return h, err
+		}
+		h.writes = append(h.writes, run)
+	}
+	if ena != back && back != 0 {
+		h.writes = append(h.writes, enable)
+	}
+	return h, nil
+}

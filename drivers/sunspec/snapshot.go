@@ -1,0 +1,43 @@
+package sunspec
+
+import (
+	"context"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+)
+
+// Snapshot records what is there before our first write: every register that
+// a release may have to put back, and whose device it is.
+func (d *Device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
+	f, err := d.ready(ctx, modbus.Write)
+	if err != nil {
+		return flex.Snapshot{}, err
+	}
+	im, err := d.fetch(ctx, modbus.Write, f)
+	if err != nil {
+		return flex.Snapshot{}, err
+	}
+	if err := d.same(ctx, modbus.Write, f, im.at); err != nil {
+		return flex.Snapshot{}, err
+	}
+	s := flex.Snapshot{Device: d.cfg.ID, At: im.at, Endpoint: d.cfg.Endpoint, Unit: d.cfg.Unit,
+		Serial: f.serial, Map: string(f.method())}
+	for _, c := range all(im) {
+		s.Registers = append(s.Registers, c.registers(im.of(c.model))...)
+		if c.setpoint {
+			s.Controlled = s.Controlled || inForce(im, c)
+			continue
+		}
+		if _, on := limited(c, im.of(c.model)); on {
+			s.Controlled = true
+			if f.set == none && c.method == f.cap && !d.cfg.AdoptLimit {
+				s.Foreign = refuseLimit(c, im)
+			}
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.before, d.told = &im, nil
+	return s, nil
+}
