@@ -98,7 +98,7 @@ func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
 		}
 		return max(1, in.Revision), v, false
 	}
-	same := in.Content == old.Instruction.Content
+	same := sameTerms(in, old.Instruction)
 	switch {
 	case !in.HasRevision && same:
 		return 0, v, true
@@ -114,6 +114,17 @@ func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
 	return in.Revision, v, false
 }
 
+// sameTerms tells whether two instructions ask for the same. A market that
+// only moves its own status word on has changed nothing.
+func sameTerms(a, b flex.Instruction) bool {
+	if a.Content != "" && a.Content == b.Content {
+		return true
+	}
+	return a.Kind == b.Kind && a.Obligation == b.Obligation && a.Capacity == b.Capacity && a.Direction == b.Direction &&
+		a.Window.Start.Equal(b.Window.Start) && a.Window.End.Equal(b.Window.End) && slices.Equal(a.Assets, b.Assets) &&
+		a.Signature == b.Signature && slices.Equal(a.Problems, b.Problems)
+}
+
 // refuse turns the offer down. A record that stands under the same id keeps
 // standing; it only remembers what was declined, so that a repetition is not
 // announced again.
@@ -124,7 +135,7 @@ func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
 		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At}
 	if old := c.Existing; old != nil {
 		declined := strconv.FormatInt(in.Revision, 10) + ":" + string(why.Reason) + ":" + in.Content
-		known := in.Content == old.Instruction.Content && (ended(old) || old.State == flex.Refused)
+		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused)
 		if old.Declined == declined || known {
 			return Verdict{}
 		}
