@@ -10,7 +10,7 @@ import (
 // models, so that a driver's mistake is not repeated here.
 func On(b *Bank, device func() Device, orders ...flex.Target) Rig {
 	r := Rig{Device: device, Orders: orders, Told: b.Told, Control: b.Control, Lapse: b.lapse, Others: b.others,
-		Fault: b.Fault, Blank: b.blank, Produce: b.produce, Swap: func() { b.Set(1, 50, 0x5858) }}
+		Fault: func(n int, f Fault) bool { b.Fault(n, f); return true }, Blank: b.blank, Produce: b.produce, Swap: func() { b.Set(1, 50, 0x5858) }}
 	if orders[0].Order == flex.OrderCap {
 		r.Limit = b.limit
 	}

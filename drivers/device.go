@@ -1,0 +1,52 @@
+// Package drivers opens the devices of a site from its configuration.
+//
+// In: one Config per device. Out: Devices that can be read, told, verified and
+// handed back, and the endpoints they share, one per host:port. It must never
+// decide what a device should do, and it never repeats an order by itself.
+package drivers
+
+import (
+	"context"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// Config is one device of the site.
+type Config struct {
+	ID         flex.DeviceID
+	Driver     string    // DriverSunSpec
+	Role       flex.Role // may be empty where the device leaves no doubt
+	Address    string    // host:port
+	Unit       uint8
+	Sign       string // of a meter: export_positive or import_positive
+	GridCharge bool   // the battery may be charged from the grid
+	AdoptLimit bool   // control beneath a limit that others have set
+
+	Timeout      time.Duration // for one answer; zero values are the transport's defaults
+	Gap          time.Duration // between two requests
+	ConnectDelay time.Duration // to settle after a connect
+}
+
+// Device is one inverter, battery or meter. Every method honours its context.
+// After an error that is [flex.ErrUncertain] it is not known what stands in
+// the device; [Device.Verify] tells.
+type Device interface {
+	ID() flex.DeviceID
+	Endpoint() string // host:port
+	Unit() uint8
+	// Open finds and identifies the device; it may be called again after a failure.
+	Open(ctx context.Context) (flex.Nameplate, error)
+	Read(ctx context.Context) (flex.Reading, error)
+	// Snapshot tells what is there now, before we write.
+	Snapshot(ctx context.Context) (flex.Snapshot, error)
+	// Apply writes a target and reads it back. The same target again re-arms
+	// the device's timer.
+	Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
+	// Release hands the device back as it was found; Echo proves it.
+	Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error)
+	// Neutral takes setpoints out of force where the journal is lost.
+	Neutral(ctx context.Context) (flex.Receipt, error)
+	// Verify reads back and writes nothing.
+	Verify(ctx context.Context, t flex.Target) (flex.Receipt, error)
+}

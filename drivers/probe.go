@@ -1,0 +1,106 @@
+package drivers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+	"flexd/drivers/sunspec"
+)
+
+// ProbeResult is what a person is told of a device at an address.
+type ProbeResult struct {
+	Driver  string          `json:"driver"`
+	Address string          `json:"address"`
+	Unit    uint8           `json:"unit"`
+	Base    uint16          `json:"base"`
+	Models  []sunspec.Model `json:"models"`
+	Plate   flex.Nameplate  `json:"plate"`
+	// Problem tells why the device could not be identified though it answers.
+	Problem string        `json:"problem,omitempty"`
+	Reading *flex.Reading `json:"reading,omitempty"`
+}
+
+// Probe looks at an address without changing anything there.
+func Probe(ctx context.Context, address string, unit uint8, log *slog.Logger) (ProbeResult, error) {
+	res := ProbeResult{Driver: DriverSunSpec, Address: address, Unit: unit}
+	err := with(ctx, address, log, func(ctx context.Context, e *modbus.Endpoint) error {
+		chain, err := sunspec.Walk(ctx, e, unit)
+		if err != nil {
+			return err
+		}
+		res.Base, res.Models = chain.Base, chain.Models
+		d, plate, err := identify(ctx, e, address, unit)
+		if err != nil {
+			res.Problem = err.Error()
+			return nil
+		}
+		res.Plate = plate
+		r, err := d.Read(ctx)
+		if err != nil {
+			return err
+		}
+		res.Reading = &r
+		return nil
+	})
+	return res, err
+}
+
+// identify opens the device with the role it leaves no doubt about, then as
+// storage and as a meter, where a role or a sign has to be configured.
+func identify(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) (*sunspec.Device, flex.Nameplate, error) {
+	var first error
+	for _, role := range []flex.Role{"", flex.RoleMeter, flex.RoleStorage} {
+		cfg := sunspec.Config{ID: "probe", Endpoint: address, Unit: unit, Role: role, Bus: e}
+		if role == flex.RoleMeter {
+			cfg.Sign = sunspec.ExportPositive
+		}
+		d, err := sunspec.New(cfg)
+		if err != nil {
+			return nil, flex.Nameplate{}, err
+		}
+		plate, err := d.Open(ctx)
+		if err == nil {
+			if role != "" {
+				plate.Role = ""
+				plate.Detail = append(plate.Detail, first.Error())
+			}
+			return d, plate, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, flex.Nameplate{}, first
+}
+
+// ReadRaw reads holding registers as they are.
+func ReadRaw(ctx context.Context, address string, unit uint8, addr, count uint16) ([]uint16, error) {
+	var words []uint16
+	err := with(ctx, address, slog.New(slog.DiscardHandler), func(ctx context.Context, e *modbus.Endpoint) error {
+		r, err := e.Do(ctx, modbus.Request{Unit: unit, Func: modbus.ReadHolding, Addr: addr, Count: count})
+		words = r.Words
+		return err
+	})
+	return words, err
+}
+
+// with runs f over an endpoint of its own and ends that endpoint.
+func with(ctx context.Context, address string, log *slog.Logger, f func(context.Context, *modbus.Endpoint) error) error {
+	if err := checkAddress(address); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	e := modbus.NewEndpoint(address, modbus.Quirks{}, log)
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	err := f(ctx, e)
+	cancel()
+	if end := <-ended; end != nil && !errors.Is(end, context.Canceled) {
+		err = errors.Join(err, fmt.Errorf("endpoint %s: %w", address, end))
+	}
+	return err
+}
