@@ -20,7 +20,7 @@ type Endpoint struct {
 	dial func(ctx context.Context, addr string) (net.Conn, error)
 	wake chan struct{} // one slot: something changed, look again
 
-	turn  sync.Mutex // held by whoever touches owner, never while waiting for work; taken before mu
+	turn  chan struct{} // full while somebody touches owner; never while waiting for work
 	owner owner
 
 	mu     sync.Mutex
@@ -60,6 +60,7 @@ func NewEndpoint(addr string, q Quirks, log *slog.Logger) *Endpoint {
 		log:  log.With("endpoint", addr),
 		dial: dialTCP,
 		wake: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1),
 	}
 	e.owner = newOwner(e)
 	return e
@@ -123,10 +124,12 @@ func (e *Endpoint) enqueue(j *job) error {
 // due. Handing each request to Run and its answer back costs two wake-ups,
 // which on a fast line take as long as the request.
 func (e *Endpoint) tryNow(j *job) (done bool) {
-	if !e.turn.TryLock() {
+	select {
+	case e.turn <- struct{}{}:
+	default:
 		return false
 	}
-	defer e.turn.Unlock()
+	defer func() { <-e.turn }()
 	o := &e.owner
 	if o.line == nil || o.startAt(j, j.queued).After(j.queued) {
 		return false
@@ -232,9 +235,9 @@ func (e *Endpoint) Run(ctx context.Context) error {
 	defer stop()
 	defer e.leave()
 	for ctx.Err() == nil {
-		e.turn.Lock()
+		e.turn <- struct{}{}
 		at, wait := e.owner.step(ctx)
-		e.turn.Unlock()
+		<-e.turn
 		if wait {
 			e.sleep(ctx, at)
 		}
@@ -282,8 +285,8 @@ func (e *Endpoint) enter() bool {
 // leave closes the socket and gives every waiting request back.
 func (e *Endpoint) leave() {
 	e.shut()
-	e.turn.Lock()
-	defer e.turn.Unlock()
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
 	if e.owner.line != nil {
 		e.owner.hangUp()
 	}
