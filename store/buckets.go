@@ -1,0 +1,44 @@
+package store
+
+// Buckets of state.db, with their keys.
+var (
+	bMeta         = []byte("meta")                // name
+	bInbox        = []byte("inbox")               // notification id → notice
+	bRaw          = []byte("inbox.raw")           // notification id → 8 bytes of unix nanoseconds + body
+	bOffers       = []byte("instructions")        // 8 bytes of sequence → offer with its fate
+	bLatest       = []byte("instructions.latest") // instruction id → sequence of its newest offer
+	bUndecided    = []byte("instructions.open")   // sequence of an undecided offer
+	bRecords      = []byte("dispatches")          // instruction id → record
+	bOpen         = []byte("dispatches.open")     // instruction id of a record that is not final
+	bByTime       = []byte("dispatches.time")     // 8 bytes of unix nanoseconds + instruction id
+	bTombstones   = []byte("seen")                // instruction id → tombstone
+	bObligations  = []byte("obligations")         // id
+	bAssets       = []byte("assets")              // id
+	bCompetitions = []byte("competitions")        // id
+	bJournal      = []byte("journal")             // device id
+	bHolds        = []byte("holds")               // "*" + asset id
+	bAudit        = []byte("audit")               // 8 bytes of sequence
+	bKeys         = []byte("keys")                // name
+	bSettings     = []byte("config")              // name
+	bOutbox       = []byte("outbox")              // stream → bucket of 8 bytes of sequence
+)
+
+// allBuckets is made in one go with a new file, and completed on open: adding
+// a bucket is an expand-only change.
+var allBuckets = [][]byte{bMeta, bInbox, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
+	bObligations, bAssets, bCompetitions, bJournal, bHolds, bAudit, bKeys, bSettings, bOutbox}
+
+// The layout. A breaking change raises level, and an older program refuses
+// it; an addition that an older program may ignore raises sublevel.
+const (
+	level    = 1
+	sublevel = 0
+)
+
+var keyLevel = []byte("level")
+
+// layout is the value of meta/level.
+type layout struct {
+	Level    int `json:"level"`
+	Sublevel int `json:"sublevel"`
+}

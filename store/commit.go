@@ -1,0 +1,183 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"flexd/agent/flex"
+)
+
+// Commit writes one decision with all that follows from it in one synced
+// transaction: all of it, or nothing. A transaction that has begun is not
+// interrupted; ctx is only looked at before. When the file is full, what is
+// old is dropped and the commit tried once more.
+func (db *DB) Commit(ctx context.Context, c flex.Changes) error {
+	return db.update(ctx, func(tx *bbolt.Tx) error { return db.apply(tx, c) })
+}
+
+func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := db.bolt.Update(fn)
+	if errors.Is(err, berrors.ErrMaxSizeReached) {
+		if perr := db.pruneHard(); perr == nil {
+			err = db.bolt.Update(fn)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the state: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) apply(tx *bbolt.Tx, c flex.Changes) error {
+	steps := []func(*bbolt.Tx, flex.Changes) error{db.applyNotices, db.applyOffers, db.applyRecords, applyMarket, applySite, db.applyAudit, db.applyOutbox}
+	for _, step := range steps {
+		if err := step(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) applyNotices(tx *bbolt.Tx, c flex.Changes) error {
+	for _, n := range c.Notices {
+		if err := put(tx, bInbox, string(n.ID), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) applyOffers(tx *bbolt.Tx, c flex.Changes) error {
+	b := tx.Bucket(bOffers)
+	for _, o := range c.Offers {
+		seq, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		o.Seq = seq
+		raw, err := encode(o)
+		if err != nil {
+			return err
+		}
+		key := seqKey(seq)
+		err = firstError(b.Put(key, raw), tx.Bucket(bUndecided).Put(key, []byte{1}), tx.Bucket(bLatest).Put([]byte(o.Instruction.ID), key))
+		if err != nil {
+			return err
+		}
+	}
+	for _, seq := range c.Decided {
+		if err := tx.Bucket(bUndecided).Delete(seqKey(seq)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) applyRecords(tx *bbolt.Tx, c flex.Changes) error {
+	for _, r := range c.Records {
+		id := []byte(r.ID)
+		if tx.Bucket(bRecords).Get(id) == nil {
+			if err := tx.Bucket(bByTime).Put(timeKey(r, db), id); err != nil {
+				return err
+			}
+		}
+		if err := put(tx, bRecords, string(r.ID), r); err != nil {
+			return err
+		}
+		open := tx.Bucket(bOpen)
+		if r.State.Final() {
+			if err := open.Delete(id); err != nil {
+				return err
+			}
+		} else if err := open.Put(id, []byte{1}); err != nil {
+			return err
+		}
+	}
+	for _, t := range c.Tombstones {
+		if err := put(tx, bTombstones, string(t.ID), t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timeKey orders records by when they came.
+func timeKey(r flex.Record, db *DB) []byte {
+	at := db.now()
+	if len(r.Steps) > 0 {
+		at = r.Steps[0].Fact.At
+	}
+	return append(binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano())), r.ID...)
+}
+
+func applyMarket(tx *bbolt.Tx, c flex.Changes) error {
+	for _, o := range c.Obligations {
+		if err := put(tx, bObligations, string(o.ID), o); err != nil {
+			return err
+		}
+	}
+	for _, a := range c.Assets {
+		if err := put(tx, bAssets, string(a.ID), a); err != nil {
+			return err
+		}
+	}
+	for _, k := range c.Competitions {
+		if err := put(tx, bCompetitions, string(k.ID), k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holdKey lets the hold on everything have a key too.
+func holdKey(id flex.AssetID) string { return "*" + string(id) }
+
+func applySite(tx *bbolt.Tx, c flex.Changes) error {
+	for _, e := range c.JournalOpen {
+		if err := put(tx, bJournal, string(e.Device), e); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.JournalClose {
+		if err := tx.Bucket(bJournal).Delete([]byte(id)); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.Holds {
+		if err := put(tx, bHolds, holdKey(h.Asset), h); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.HoldsGone {
+		if err := tx.Bucket(bHolds).Delete([]byte(holdKey(id))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db *DB) applyAudit(tx *bbolt.Tx, c flex.Changes) error {
+	b := tx.Bucket(bAudit)
+	for _, a := range c.Audit {
+		raw, err := encode(a)
+		if err != nil {
+			return err
+		}
+		seq, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		if err := b.Put(seqKey(seq), raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}

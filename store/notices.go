@@ -1,0 +1,69 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+
+	"go.etcd.io/bbolt"
+
+	"flexd/agent/flex"
+)
+
+// PutNotice stores a verified notification with its raw body and what follows
+// from it, in one transaction. fresh is false when it was seen before: then
+// only the count of deliveries changes.
+func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.Changes) (fresh bool, err error) {
+	err = db.update(ctx, func(tx *bbolt.Tx) error {
+		fresh = false // the function may run twice
+		if old := tx.Bucket(bInbox).Get([]byte(n.ID)); old != nil {
+			var have flex.Notice
+			if err := decode(old, &have); err != nil {
+				return err
+			}
+			have.Seen++
+			return put(tx, bInbox, string(n.ID), have)
+		}
+		fresh = true
+		n.Seen = 1
+		if err := put(tx, bInbox, string(n.ID), n); err != nil {
+			return err
+		}
+		stamped := append(binary.BigEndian.AppendUint64(nil, uint64(n.Received.UnixNano())), raw...)
+		if err := tx.Bucket(bRaw).Put([]byte(n.ID), stamped); err != nil {
+			return err
+		}
+		return db.apply(tx, ch)
+	})
+	return fresh && err == nil, err
+}
+
+// Notice is one notification.
+func (db *DB) Notice(id flex.NotificationID) (flex.Notice, bool, error) {
+	return get[flex.Notice](db, bInbox, string(id))
+}
+
+// OpenNotices lists the notifications whose instructions are not all fetched.
+func (db *DB) OpenNotices(ctx context.Context) ([]flex.Notice, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	list, err := all[flex.Notice](db, bInbox)
+	out := list[:0]
+	for _, n := range list {
+		if n.State == flex.NoticeVerified {
+			out = append(out, n)
+		}
+	}
+	return out, err
+}
+
+// Raw is the body of a notification as it came, while it is kept.
+func (db *DB) Raw(id flex.NotificationID) (body []byte, ok bool, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket(bRaw).Get([]byte(id)); len(v) >= 8 {
+			body, ok = append([]byte{}, v[8:]...), true
+		}
+		return nil
+	})
+	return body, ok, err
+}

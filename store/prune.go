@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"flexd/agent/flex"
+)
+
+// How long things are kept. Unsent messages are never dropped.
+const (
+	keepRaw    = 90 * 24 * time.Hour
+	keepClosed = 400 * 24 * time.Hour
+	// keepHard is what remains of raw bodies and of the diary when the file is full.
+	keepHard = 7 * 24 * time.Hour
+)
+
+// Prune drops what is older than it has to be kept.
+func (db *DB) Prune(ctx context.Context, now time.Time) error {
+	return db.update(ctx, func(tx *bbolt.Tx) error { return prune(tx, now.Add(-keepRaw), now.Add(-keepClosed)) })
+}
+
+// pruneHard makes room in a full file.
+func (db *DB) pruneHard() error {
+	now := db.now()
+	db.log.Warn("the state file is full: raw bodies and diary older than a week are dropped")
+	return db.bolt.Update(func(tx *bbolt.Tx) error { return prune(tx, now.Add(-keepHard), now.Add(-keepHard)) })
+}
+
+// Backup puts a consistent copy at path; a cut leaves the older one whole.
+func (db *DB) Backup(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := db.copyTo(path + ".new"); err != nil {
+		return err
+	}
+	return rename(path+".new", path)
+}
+
+// Check walks every page of the file, free ones included, for damage.
+func (db *DB) Check(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return db.bolt.View(func(tx *bbolt.Tx) error {
+		var found []error
+		for err := range tx.Check() {
+			if len(found) < 3 {
+				found = append(found, err)
+			}
+		}
+		return errors.Join(found...)
+	})
+}
+
+func timeOf(k []byte) time.Time { return time.Unix(0, int64(binary.BigEndian.Uint64(k[:8]))).UTC() }
+
+func prune(tx *bbolt.Tx, raw, closed time.Time) error {
+	return firstError(pruneRaw(tx, raw), pruneNotices(tx, closed), pruneRecords(tx, closed), pruneOffers(tx, closed), pruneAudit(tx, closed), pruneTombstones(tx, closed))
+}
+
+// collect deletes the keys of a bucket that old picks.
+func collect(tx *bbolt.Tx, bucket []byte, old func(k, v []byte) (bool, error)) error {
+	b := tx.Bucket(bucket)
+	var keys [][]byte
+	err := b.ForEach(func(k, v []byte) error {
+		gone, err := old(k, v)
+		if gone {
+			keys = append(keys, append([]byte(nil), k...))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot prune %s: %w", bucket, err)
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pruneRaw(tx *bbolt.Tx, before time.Time) error {
+	return collect(tx, bRaw, func(_, v []byte) (bool, error) { return len(v) < 8 || timeOf(v).Before(before), nil })
+}
+
+func pruneNotices(tx *bbolt.Tx, before time.Time) error {
+	return collect(tx, bInbox, func(_, v []byte) (bool, error) {
+		var n flex.Notice
+		err := decode(v, &n)
+		return n.State != flex.NoticeVerified && n.Received.Before(before), err
+	})
+}
+
+// pruneRecords drops final records with their place in time.
+func pruneRecords(tx *bbolt.Tx, before time.Time) error {
+	records, open := tx.Bucket(bRecords), tx.Bucket(bOpen)
+	return collect(tx, bByTime, func(k, id []byte) (bool, error) {
+		if !timeOf(k).Before(before) || open.Get(id) != nil {
+			return false, nil
+		}
+		return true, records.Delete(id)
+	})
+}
+
+// pruneOffers drops decided offers; the newest of each instruction goes with
+// the rest, since its record went too.
+func pruneOffers(tx *bbolt.Tx, before time.Time) error {
+	undecided, latest := tx.Bucket(bUndecided), tx.Bucket(bLatest)
+	return collect(tx, bOffers, func(k, v []byte) (bool, error) {
+		if undecided.Get(k) != nil {
+			return false, nil
+		}
+		var o flex.Offer
+		if err := decode(v, &o); err != nil || !o.Received.At.Before(before) {
+			return false, err
+		}
+		id := []byte(o.Instruction.ID)
+		if string(latest.Get(id)) == string(k) {
+			return true, latest.Delete(id)
+		}
+		return true, nil
+	})
+}
+
+func pruneAudit(tx *bbolt.Tx, before time.Time) error {
+	var failed error
+	err := deleteWhile(tx.Bucket(bAudit), func(_, v []byte) bool {
+		var a flex.Audit
+		failed = decode(v, &a)
+		return failed == nil && a.At.At.Before(before)
+	})
+	return firstError(failed, err)
+}
+
+func pruneTombstones(tx *bbolt.Tx, before time.Time) error {
+	return collect(tx, bTombstones, func(_, v []byte) (bool, error) {
+		var t flex.Tombstone
+		err := decode(v, &t)
+		return t.At.At.Before(before), err
+	})
+}

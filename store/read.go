@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"flexd/agent/flex"
+)
+
+// Undecided lists the offers that wait for a decision, oldest first.
+func (db *DB) Undecided(ctx context.Context) ([]flex.Offer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	out := []flex.Offer{}
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		offers := tx.Bucket(bOffers)
+		return tx.Bucket(bUndecided).ForEach(func(k, _ []byte) error {
+			var o flex.Offer
+			if err := decode(offers.Get(k), &o); err != nil {
+				return err
+			}
+			out = append(out, o)
+			return nil
+		})
+	})
+	return out, err
+}
+
+// LatestOffer is the newest offer of an instruction, decided or not.
+func (db *DB) LatestOffer(id flex.InstructionID) (o flex.Offer, ok bool, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		key := tx.Bucket(bLatest).Get([]byte(id))
+		if key == nil {
+			return nil
+		}
+		raw := tx.Bucket(bOffers).Get(key)
+		if raw == nil {
+			return nil
+		}
+		ok = true
+		return decode(raw, &o)
+	})
+	return o, ok && err == nil, err
+}
+
+// Record is the life of one instruction.
+func (db *DB) Record(ctx context.Context, id flex.InstructionID) (flex.Record, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return flex.Record{}, false, err
+	}
+	return get[flex.Record](db, bRecords, string(id))
+}
+
+// RecordQuery selects records; the zero value selects all.
+type RecordQuery struct {
+	Open  bool      // only those that are not final
+	Since time.Time // only those that came since
+	Limit int       // at most so many, the newest; 0: all
+}
+
+// Records lists records, newest first.
+func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	out := []flex.Record{}
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bByTime).Cursor()
+		open := tx.Bucket(bOpen)
+		for k, id := c.Last(); k != nil && (q.Limit == 0 || len(out) < q.Limit); k, id = c.Prev() {
+			if !q.Since.IsZero() && timeOf(k).Before(q.Since) {
+				return nil
+			}
+			if q.Open && open.Get(id) == nil {
+				continue
+			}
+			var r flex.Record
+			if raw := tx.Bucket(bRecords).Get(id); raw == nil {
+				continue
+			} else if err := decode(raw, &r); err != nil {
+				return err
+			}
+			out = append(out, r)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Tombstone is a stop that came for an id not known then.
+func (db *DB) Tombstone(ctx context.Context, id flex.InstructionID) (flex.Tombstone, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return flex.Tombstone{}, false, err
+	}
+	return get[flex.Tombstone](db, bTombstones, string(id))
+}
+
+// Obligations lists the contracts known.
+func (db *DB) Obligations(context.Context) ([]flex.Obligation, error) {
+	return all[flex.Obligation](db, bObligations)
+}
+
+// Obligation is one contract.
+func (db *DB) Obligation(_ context.Context, id flex.ObligationID) (flex.Obligation, bool, error) {
+	return get[flex.Obligation](db, bObligations, string(id))
+}
+
+// Assets lists what the market knows of assets.
+func (db *DB) Assets(context.Context) ([]flex.MarketAsset, error) {
+	return all[flex.MarketAsset](db, bAssets)
+}
+
+// Competitions lists the tenders known.
+func (db *DB) Competitions(context.Context) ([]flex.Competition, error) {
+	return all[flex.Competition](db, bCompetitions)
+}
+
+// Journal lists the devices that are owed a release.
+func (db *DB) Journal(context.Context) ([]flex.JournalEntry, error) {
+	return all[flex.JournalEntry](db, bJournal)
+}
+
+// Holds lists the local holds.
+func (db *DB) Holds(context.Context) ([]flex.Hold, error) { return all[flex.Hold](db, bHolds) }
+
+// Audit lists the newest lines of the diary since an instant, oldest first.
+func (db *DB) Audit(_ context.Context, since time.Time, limit int) ([]flex.Audit, error) {
+	out := []flex.Audit{}
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bAudit).Cursor()
+		for k, raw := c.Last(); k != nil && (limit == 0 || len(out) < limit); k, raw = c.Prev() {
+			var a flex.Audit
+			if err := decode(raw, &a); err != nil {
+				return err
+			}
+			if a.At.At.Before(since) {
+				return nil
+			}
+			out = append(out, a)
+		}
+		return nil
+	})
+	slices.Reverse(out)
+	return out, err
+}

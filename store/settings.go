@@ -1,0 +1,37 @@
+package store
+
+import (
+	"context"
+
+	"go.etcd.io/bbolt"
+)
+
+// Keys reads the cached keys of a name.
+func (db *DB) Keys(name string) ([]byte, bool, error) { return db.bytes(bKeys, name) }
+
+// PutKeys caches keys under a name.
+func (db *DB) PutKeys(name string, raw []byte) error { return db.putBytes(bKeys, name, raw) }
+
+// Setting reads a small value of the agent's own.
+func (db *DB) Setting(name string) ([]byte, bool, error) { return db.bytes(bSettings, name) }
+
+// PutSetting keeps a small value of the agent's own. An equal value is not
+// written again.
+func (db *DB) PutSetting(name string, raw []byte) error { return db.putBytes(bSettings, name, raw) }
+
+func (db *DB) bytes(bucket []byte, name string) (out []byte, ok bool, err error) {
+	err = db.bolt.View(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket(bucket).Get([]byte(name)); v != nil {
+			out, ok = append([]byte{}, v...), true
+		}
+		return nil
+	})
+	return out, ok, err
+}
+
+func (db *DB) putBytes(bucket []byte, name string, raw []byte) error {
+	if old, ok, err := db.bytes(bucket, name); err == nil && ok && string(old) == string(raw) {
+		return nil
+	}
+	return db.update(context.Background(), func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(name), raw) })
+}
