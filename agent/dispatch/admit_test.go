@@ -29,23 +29,55 @@ func offer(change func(*flex.Offer)) flex.Offer {
 	return o
 }
 
+// admitRow is one rule of admission.
+type admitRow struct {
+	name   string
+	change func(*flex.Offer)
+	now    flex.Stamp
+	open   []flex.Record
+	tomb   *flex.Tombstone
+	state  flex.State
+	reason flex.Reason
+	end    time.Time // of the record's window
+	share  flex.Watts
+	cond   flex.Condition
+	hold   bool
+}
+
+func (tc admitRow) check(t *testing.T) {
+	if tc.now.At.IsZero() {
+		tc.now = stampAt(noon)
+	}
+	v := Admit(offer(tc.change), Context{Now: tc.now, Open: tc.open, Tombstone: tc.tomb})
+	if v.Hold != tc.hold || tc.hold {
+		if v.Hold != tc.hold || len(v.Records) > 0 {
+			t.Fatalf("verdict %+v, want hold %v", v, tc.hold)
+		}
+		return
+	}
+	rec := v.Records[0]
+	if rec.State != tc.state || rec.Reason != tc.reason {
+		t.Fatalf("%s (%s: %s), want %s (%s)", rec.State, rec.Reason, rec.Text, tc.state, tc.reason)
+	}
+	if tc.share != 0 && (len(rec.Shares) != 1 || rec.Shares[0].Power != tc.share || rec.ShareHash == "") {
+		t.Errorf("shares %v, want %v", rec.Shares, tc.share)
+	}
+	if !tc.end.IsZero() && !rec.Window.End.Equal(tc.end) {
+		t.Errorf("ends %v, want %v", rec.Window.End, tc.end)
+	}
+	if tc.cond != "" && !rec.Has(tc.cond) {
+		t.Errorf("conditions %v, want %s", rec.Conditions, tc.cond)
+	}
+	if v.Acks[len(v.Acks)-1].State != string(tc.state) {
+		t.Errorf("last ack %+v, want %s", v.Acks[len(v.Acks)-1], tc.state)
+	}
+}
+
 func TestAdmit(t *testing.T) {
 	in := func(f func(*flex.Instruction)) func(*flex.Offer) { return func(o *flex.Offer) { f(&o.Instruction) } }
 	untrusted := stampAt(noon)
 	untrusted.Clock = flex.ClockUntrusted
-	for _, tc := range []struct {
-		name   string
-		change func(*flex.Offer)
-		now    flex.Stamp
-		open   []flex.Record
-		tomb   *flex.Tombstone
-		state  flex.State
-		reason flex.Reason
-		end    time.Time // of the record's window
-		share  flex.Watts
-		cond   flex.Condition
-		hold   bool
-	}{
+	for _, tc := range []admitRow{
 		{name: "a good start is scheduled", state: flex.Scheduled, share: 5000, end: noon.Add(2 * time.Hour)},
 		{name: "import is negative", change: func(o *flex.Offer) {
 			o.Instruction.Direction, o.Obligation.Direction, o.Named[0].Import = flex.Import, flex.Import, 10_000
@@ -85,34 +117,7 @@ func TestAdmit(t *testing.T) {
 		{name: "overlap between obligations", open: []flex.Record{openRecord("x", "other", 90, 150)}, state: flex.Refused, reason: flex.ReasonOverlap},
 		{name: "touching does not overlap", open: []flex.Record{openRecord("x", "other", 120, 150), openRecord("y", "other", 30, 60)}, state: flex.Scheduled, share: 5000},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if tc.now.At.IsZero() {
-				tc.now = stampAt(noon)
-			}
-			v := Admit(offer(tc.change), Context{Now: tc.now, Open: tc.open, Tombstone: tc.tomb})
-			if v.Hold != tc.hold || tc.hold {
-				if v.Hold != tc.hold || len(v.Records) > 0 {
-					t.Fatalf("verdict %+v, want hold %v", v, tc.hold)
-				}
-				return
-			}
-			rec := v.Records[0]
-			if rec.State != tc.state || rec.Reason != tc.reason {
-				t.Fatalf("%s (%s: %s), want %s (%s)", rec.State, rec.Reason, rec.Text, tc.state, tc.reason)
-			}
-			if tc.share != 0 && (len(rec.Shares) != 1 || rec.Shares[0].Power != tc.share || rec.ShareHash == "") {
-				t.Errorf("shares %v, want %v", rec.Shares, tc.share)
-			}
-			if !tc.end.IsZero() && !rec.Window.End.Equal(tc.end) {
-				t.Errorf("ends %v, want %v", rec.Window.End, tc.end)
-			}
-			if tc.cond != "" && !rec.Has(tc.cond) {
-				t.Errorf("conditions %v, want %s", rec.Conditions, tc.cond)
-			}
-			if v.Acks[len(v.Acks)-1].State != string(tc.state) {
-				t.Errorf("last ack %+v, want %s", v.Acks[len(v.Acks)-1], tc.state)
-			}
-		})
+		t.Run(tc.name, tc.check)
 	}
 }
 

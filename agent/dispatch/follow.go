@@ -138,12 +138,12 @@ func closeStopped(rec flex.Record, fact flex.Stamp) (flex.Record, error) {
 }
 
 func stopText(rec flex.Record) string {
-	switch rec.StopReason {
-	case flex.ReasonSuperseded:
+	switch why := rec.StopReason; {
+	case why == flex.ReasonSuperseded:
 		return fmt.Sprintf("superseded by %s", rec.StopBy)
-	case flex.ReasonStoppedLocal:
+	case why == flex.ReasonStoppedLocal:
 		return "stopped at the site"
-	case flex.ReasonStatus:
+	case why == flex.ReasonStatus:
 		return "withdrawn by the operator"
 	}
 	return "stopped by the operator"

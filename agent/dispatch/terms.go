@@ -29,10 +29,10 @@ func (t terms) onto(rec flex.Record) flex.Record {
 // else gives the terms.
 func judge(o flex.Offer, c Context) (terms, *flex.Refusal) {
 	in := o.Instruction
-	switch flex.Reason(o.Signature) {
-	case flex.ReasonSignatureInvalid:
+	switch sig := flex.Reason(o.Signature); {
+	case sig == flex.ReasonSignatureInvalid:
 		return terms{}, flex.Refuse(flex.ReasonSignatureInvalid, "the signature of operator %q does not fit the instruction", in.Operator)
-	case flex.ReasonSignatureMissing:
+	case sig == flex.ReasonSignatureMissing:
 		return terms{}, flex.Refuse(flex.ReasonSignatureMissing, "operator %q must sign its instructions", in.Operator)
 	}
 	if len(in.Problems) > 0 {
