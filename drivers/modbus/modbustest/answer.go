@@ -10,6 +10,7 @@ import (
 // respond executes the request, mistreats it, and reports whether the
 // connection goes on.
 func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
+	//exhaustive:ignore
 	switch fault {
 	case HalfOpen:
 		io.Copy(io.Discard, c)
@@ -23,6 +24,7 @@ func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
 	default:
 	}
 	pdu := s.execute(q)
+	//exhaustive:ignore
 	switch fault {
 	case Late:
 		time.Sleep(s.Delay)
@@ -61,6 +63,7 @@ func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
 
 // spoil builds the answer with a fault inside the frame, if there is one.
 func spoil(q Seen, pdu []byte, fault Fault) []byte {
+	//exhaustive:ignore
 	switch fault {
 	case Garbage:
 		return []byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
@@ -94,6 +97,7 @@ func spoil(q Seen, pdu []byte, fault Fault) []byte {
 // bytes the same way.
 func miscount(q Seen, pdu []byte, fault Fault) []byte {
 	isRead := q.Func == 3 || q.Func == 4
+	//exhaustive:ignore
 	switch fault {
 	case ShortCount:
 		pdu = pdu[:len(pdu)-2]
