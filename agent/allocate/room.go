@@ -103,11 +103,11 @@ func rating(own flex.Watts, d *Device) flex.Watts {
 		best = d.Plate.MaxPower
 	}
 	if d.Reading != nil && d.Reading.MaxPower != nil {
-		if now := *d.Reading.MaxPower; now >= 0 && (best == 0 || now < best) {
+		if now := *d.Reading.MaxPower; now > 0 && (best == 0 || now < best) {
 			best = now
 		}
 	}
-	return max(0, best)
+	return best
 }
 
 // roomByCharge keeps the reserve and does not charge what is full.

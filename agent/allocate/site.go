@@ -112,9 +112,6 @@ func pvRating(d *Device) flex.Watts {
 	if r := rating(d.Plate.MaxPower, d); r > 0 {
 		return r
 	}
-	if d.Reading != nil && d.Reading.MaxPower != nil {
-		return 0 // it says itself that it can give nothing
-	}
 	return flex.MaxPower
 }
 

@@ -141,12 +141,21 @@ func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
 		}
 		rec := *old
 		rec.Declined = declined
+		if old.State == flex.Refused { // nothing stands: show what was refused last
+			rec = refused(o, c, why)
+			rec.Steps = slices.Concat(old.Steps, rec.Steps)
+		}
 		return Verdict{Records: []flex.Record{rec}, Acks: []flex.Ack{ack}, Note: note}
 	}
+	return Verdict{Records: []flex.Record{refused(o, c, why)}, Acks: []flex.Ack{ack}, Note: note}
+}
+
+// refused is the record of an instruction that never got further.
+func refused(o flex.Offer, c Context, why *flex.Refusal) flex.Record {
 	rec := blank(o)
 	rec.State, rec.Reason, rec.Text = flex.Refused, why.Reason, why.Text
 	rec.Steps = []flex.Transition{{State: flex.Refused, Fact: c.Now, Reason: why.Reason, Text: why.Text}}
-	return Verdict{Records: []flex.Record{rec}, Acks: []flex.Ack{ack}, Note: note}
+	return rec
 }
 
 // blank is a record at the very beginning of its life.

@@ -19,7 +19,7 @@ func (e *Engine) decide(ctx context.Context) error {
 	}
 	slices.SortStableFunc(offers, func(a, b flex.Offer) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, o := range offers {
-		if isStop(o.Instruction) {
+		if isStop(o.Instruction) && !forged(o) {
 			now, _ := e.cfg.Wall.Now()
 			e.cfg.Board.StopNow(o.Instruction, earliest(o.Received.At, now))
 		}

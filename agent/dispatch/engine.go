@@ -15,8 +15,11 @@ import (
 const (
 	paceBusy  = time.Second
 	paceSoon  = 200 * time.Millisecond
-	paceRest  = 15 * time.Second
+	paceRest  = 5 * time.Second
 	soonAfter = 3 * time.Second
+	// settle is how long after a restart control may not know of a dispatch
+	// whose window has passed.
+	settle = 15 * time.Second
 )
 
 // Config is what the Engine needs. Beat may be nil.
@@ -44,6 +47,7 @@ type Engine struct {
 	latch     latch
 	held      bool // an offer waits for the clock
 	recovered bool
+	began     time.Time // of Run
 }
 
 // ask is a local order on its way to the Engine's goroutine.
@@ -140,6 +144,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	e.began, _ = e.cfg.Wall.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

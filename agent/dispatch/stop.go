@@ -13,7 +13,7 @@ import (
 // fields say; only a signature that is known to be wrong can refuse it.
 func stop(o flex.Offer, c Context) Verdict {
 	in := o.Instruction
-	if flex.Reason(o.Signature) == flex.ReasonSignatureInvalid || flex.Reason(o.Signature) == flex.ReasonSignatureMissing {
+	if forged(o) {
 		return refuse(o, c, flex.Refuse(flex.Reason(o.Signature), "the stop is not signed by operator %q", in.Operator))
 	}
 	if repeated(in, c) {
@@ -51,6 +51,12 @@ func stop(o flex.Offer, c Context) Verdict {
 		v.Note = fmt.Sprintf("stop %s kept: nothing of it is running, a later start of its target will be refused", in.ID)
 	}
 	return v
+}
+
+// forged tells that the operator's signature speaks against the offer.
+func forged(o flex.Offer) bool {
+	why := flex.Reason(o.Signature)
+	return why == flex.ReasonSignatureInvalid || why == flex.ReasonSignatureMissing
 }
 
 // repeated knows a stop for everything that was carried out before: it must

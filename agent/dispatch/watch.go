@@ -54,6 +54,9 @@ func (e *Engine) follow(ctx context.Context) error {
 			continue // the clock cannot tell whether its window is open
 		}
 		p, known := seen[id]
+		if !known && old.State == flex.Scheduled && over(old, now.At) && now.At.Sub(e.began) < settle && !e.began.Before(endsAt(old)) {
+			continue // over before this process began: control looks first whether anything is still held
+		}
 		next, err := Follow(old, p, known, now)
 		if err != nil {
 			return err
