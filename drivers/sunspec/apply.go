@@ -27,7 +27,7 @@ const (
 func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error) {
 	rec := flex.Receipt{Device: d.cfg.ID}
 	turn := d.stops.Load()
-	f, im, err := d.current(ctx)
+	f, im, err := d.current(ctx, t.Order)
 	if err != nil {
 		return rec, err
 	}
@@ -99,15 +99,21 @@ func (d *Device) proven(p plan, at time.Time) {
 	d.told = &told{at: at, method: p.method, values: []int64{p.value}, battery: p.battery}
 }
 
-// current gives what was found and an image recent enough to write upon.
-func (d *Device) current(ctx context.Context) (*found, image, error) {
+// current gives what was found and an image recent enough to write upon. Once
+// a cap of ours stands, every further one looks first whether it still does:
+// others may have set a lower one.
+func (d *Device) current(ctx context.Context, o flex.Order) (*found, image, error) {
 	f, err := d.ready(ctx, modbus.Write)
 	if err != nil {
 		return nil, image{}, err
 	}
 	d.mu.Lock()
-	im := d.last
+	im, look := d.last, o == flex.OrderCap && d.told != nil
 	d.mu.Unlock()
+	if look {
+		im, err = d.fetch(ctx, modbus.Write, f)
+		return f, im, err
+	}
 	if age := time.Since(im.at); age >= 0 && age <= imageAge {
 		return f, im, nil
 	}

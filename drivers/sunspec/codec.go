@@ -93,17 +93,17 @@ func integer(k kind, w []uint16) (int64, bool) {
 	return 0, false
 }
 
-// factor is the value that scales a point: 1 where none is named, absent where
-// the named one is not implemented or not a power of ten that the standard allows.
-func (b block) factor(p point) (float64, bool) {
+// exponent is the scale factor of a point: 0 where none is named, absent where
+// the named one is not implemented or beyond what the standard allows.
+func (b block) exponent(p point) (int, bool) {
 	if p.scale == "" {
-		return 1, true
+		return 0, true
 	}
 	e, ok := b.raw(p.scale)
 	if !ok || e < -maxExponent || e > maxExponent {
 		return 0, false
 	}
-	return math.Pow10(int(e)), true
+	return int(e), true
 }
 
 // num is the scaled value. A value whose scale factor is not implemented is
@@ -121,8 +121,11 @@ func (b block) num(name string) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	f, ok := b.factor(p)
-	return float64(v) * f, ok
+	e, ok := b.exponent(p)
+	if e < 0 {
+		return float64(v) / math.Pow10(-e), ok // exact, where v times 0.1 is not
+	}
+	return float64(v) * math.Pow10(e), ok
 }
 
 // lsb is the smallest step of a point.
@@ -131,7 +134,8 @@ func (b block) lsb(name string) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return b.factor(p)
+	e, ok := b.exponent(p)
+	return math.Pow10(e), ok
 }
 
 // has tells whether the point is there and implemented, with its scale factor.

@@ -162,6 +162,8 @@ func (c control) handback(k claim) (handback, error) {
 	switch {
 	case untouched && !(c.setpoint && ena != 0 && mine && (k.has || k.told != nil)):
 		return handback{}, nil // as it was found
+	case c.foundAgain(k) && !mine:
+		return handback{}, nil
 	case ena != 0 && !mine:
 		return handback{foreign: true}, nil
 	case ena == 0 && was != 0 && !c.setpoint && !mine:
@@ -170,6 +172,12 @@ func (c control) handback(k claim) (handback, error) {
 		return handback{}, nil // not in force, and nothing of ours is left
 	}
 	return c.restore(k, ena, was)
+}
+
+// foundAgain tells whether the cap is the one that was found: it came back by
+// itself, or others wrote it again.
+func (c control) foundAgain(k claim) bool {
+	return !c.setpoint && k.cur.equal(k.old, append([]string{c.enable}, c.values...)...)
 }
 
 // mine tells whether the control holds our last proven write, or one that can
@@ -192,6 +200,9 @@ func (c control) mine(k claim, on bool) bool {
 	}
 	if timed && timer == 0 {
 		return false
+	}
+	if k.has && c.foundAgain(k) {
+		return timed // lapsed to what was found, with our timer left behind
 	}
 	switch c.method {
 	case rates:
