@@ -1,0 +1,78 @@
+package piclo
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"flexd/agent/trust"
+)
+
+// decodeJSON reads exactly one JSON value; numbers keep their text.
+func decodeJSON(raw []byte) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, fmt.Errorf("not valid JSON: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("not a single JSON value")
+	}
+	return v, nil
+}
+
+// decodeObject reads one JSON object without repeated keys.
+func decodeObject(raw []byte) (map[string]any, error) {
+	if err := trust.UniqueKeys(raw); err != nil {
+		return nil, err
+	}
+	v, err := decodeJSON(raw)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("not a JSON object")
+	}
+	return m, nil
+}
+
+// rawAt follows a pointer through raw JSON, so that what is found keeps its
+// own bytes.
+func rawAt(raw json.RawMessage, p pointer) (json.RawMessage, bool) {
+	for _, part := range p {
+		var m map[string]json.RawMessage
+		if json.Unmarshal(raw, &m) != nil {
+			return nil, false
+		}
+		next, ok := m[part]
+		if !ok {
+			return nil, false
+		}
+		raw = next
+	}
+	return raw, true
+}
+
+// listOf finds the elements of a list reply: the first of the pointers under
+// which there is an array. A lone object is a list of one.
+func listOf(raw []byte, items pointers) ([]json.RawMessage, error) {
+	if !json.Valid(raw) {
+		return nil, errors.New("not valid JSON")
+	}
+	for _, p := range items {
+		at, ok := rawAt(raw, p)
+		if !ok || len(bytes.TrimSpace(at)) == 0 || bytes.TrimSpace(at)[0] != '[' {
+			continue
+		}
+		var list []json.RawMessage
+		if err := json.Unmarshal(at, &list); err != nil {
+			return nil, fmt.Errorf("not a list: %w", err)
+		}
+		return list, nil
+	}
+	return nil, errors.New("no list in it: check the profile's lists.items")
+}

@@ -1,0 +1,63 @@
+package piclo
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// pointer is a JSON pointer (RFC 6901); empty, it is the whole document.
+type pointer []string
+
+func parsePointer(s string) (pointer, error) {
+	if s == "" {
+		return pointer{}, nil
+	}
+	if s[0] != '/' || len(s) > 256 {
+		return nil, errors.New(`write a JSON pointer such as "/capacity"`)
+	}
+	parts := strings.Split(s[1:], "/")
+	for i, p := range parts {
+		parts[i] = strings.ReplaceAll(strings.ReplaceAll(p, "~1", "/"), "~0", "~")
+	}
+	return parts, nil
+}
+
+// String names the field for people, "capacity" or "offer.capacity".
+func (p pointer) String() string { return strings.Join(p, ".") }
+
+// find follows the pointer through decoded JSON.
+func (p pointer) find(v any) (any, bool) {
+	for _, part := range p {
+		switch node := v.(type) {
+		case map[string]any:
+			next, ok := node[part]
+			if !ok {
+				return nil, false
+			}
+			v = next
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(node) {
+				return nil, false
+			}
+			v = node[i]
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// find gives the first value that is there and not null.
+func (ps pointers) find(doc any) (v any, name string, ok bool) {
+	for _, p := range ps {
+		if v, ok := p.find(doc); ok && v != nil {
+			return v, p.String(), true
+		}
+	}
+	if len(ps) > 0 {
+		name = ps[0].String()
+	}
+	return nil, name, false
+}
