@@ -52,7 +52,7 @@ func start(t *testing.T, run func(context.Context) error) func() {
 // driver opens the device over TCP, as a new process would.
 func (s site) driver(t *testing.T, role flex.Role) drivers.Device {
 	t.Helper()
-	set, err := drivers.Open([]drivers.Config{{ID: "dev", Driver: drivers.DriverSunSpec, Role: role, Address: s.dev.Addr(), Unit: s.dev.Unit(), Gap: -1, Timeout: time.Second}}, nil)
+	set, err := drivers.Open([]drivers.Config{{ID: "dev", Driver: drivers.DriverSunSpec, Role: role, Address: s.dev.Addr(), Unit: s.dev.Unit(), Gap: -1, Timeout: 5 * time.Second}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,9 @@ const (
 	// imageAge is how old an image may be for a write to rest on it. It spares
 	// a read between the decision and the first write.
 	imageAge = 3 * time.Second
-	// settle is how long after a write a power reading tells nothing yet.
-	settle = time.Second
+	// settle is how long after a change a power reading tells nothing of it yet;
+	// estimating the sun from one would chase the battery's own ramp.
+	settle = 2 * time.Second
 	// attempts is how often a sequence is written when reading back resolved
 	// an uncertain write as missing. Only absolute values are ever written.
 	attempts = 2
@@ -82,7 +83,9 @@ func (d *Device) prepare(f *found, t flex.Target, im image) (plan, error) {
 	if d.told == nil || d.told.method != p.method {
 		d.told = &told{method: p.method}
 	}
-	d.told.at, d.told.battery = time.Now(), p.battery
+	if n := len(d.told.values); n == 0 || d.told.values[n-1] != p.value {
+		d.told.at = time.Now()
+	}
 	d.told.values = append(d.told.values, p.value)
 	if n := len(d.told.values); n > 8 { // unproven ones do not pile up
 		d.told.values = d.told.values[n-8:]
@@ -96,7 +99,10 @@ var errNoForced = fmt.Errorf("the device does not take negative rates in model 1
 func (d *Device) proven(p plan, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.told = &told{at: at, method: p.method, values: []int64{p.value}, battery: p.battery}
+	if d.told != nil && d.told.method == p.method {
+		at = d.told.at
+	}
+	d.told = &told{at: at, method: p.method, values: []int64{p.value}}
 }
 
 // current gives what was found and an image recent enough to write upon. Once

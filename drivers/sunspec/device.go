@@ -61,10 +61,9 @@ type Device struct {
 
 // told is what we last told the device.
 type told struct {
-	at      time.Time
-	method  method
-	values  []int64 // raw values of ours that may stand in the device; one once proven
-	battery float64 // W, for a pinned battery
+	at     time.Time // of the last change
+	method method
+	values []int64 // raw values of ours that may stand in the device; one once proven
 }
 
 // found is what discovery established. It does not change.

@@ -29,8 +29,7 @@ type plan struct {
 	method    method
 	writes    []flex.Register
 	expects   []expect
-	value     int64   // the raw setpoint
-	battery   float64 // W
+	value     int64 // the raw setpoint
 	effective flex.Watts
 }
 
@@ -183,7 +182,7 @@ func (f *found) planRates(t flex.Target, im image, mem memory) (plan, error) {
 		return plan{}, err
 	}
 	told := float64(raw) * lsb
-	return plan{method: rates, writes: []flex.Register{run, on}, value: raw, battery: told, effective: watts(told + sun),
+	return plan{method: rates, writes: []flex.Register{run, on}, value: raw, effective: watts(told + sun),
 		expects: append(expectAll(b, set, "OutWRte", "InWRte", "ChaGriSet"), expect{124, "StorCtl_Mod", both, true})}, nil
 }
 
