@@ -26,6 +26,12 @@ func TestSiteLimit(t *testing.T) {
 		{"load gives credit by the meter", site(one(5000), 0, 3000, meter(-4000)), "s", w(5000), 0, "", ""},
 		{"an old meter gives none", site(one(5000), 0, 3000, aged), "s", w(3000), 2000, flex.ReasonSiteLimit, "site_limit"},
 		{"import is clipped", site(one(-5000), 7000, 0, meter(-4000)), "s", w(-3000), 2000, flex.ReasonSiteLimit, "site_limit"},
+		{"what already flows is in the meter", with(site(one(5000), 0, 3000, meter(2500)), func(in *Input) {
+			in.Devices[0].Reading.Power = ptr(flex.Watts(4000))
+		}), "s", w(4500), 500, flex.ReasonSiteLimit, "site_limit"},
+		{"a step of unknown effect gets no credit", with(site(one(5000), 0, 3000, meter(-9000)), func(in *Input) {
+			in.Devices[0].Reading.At = t0.Add(-10 * time.Second)
+		}), "s", w(3000), 2000, flex.ReasonSiteLimit, "site_limit"},
 		{"without a meter targets count alone", site(one(-5000), 4000, 0, nil), "s", w(-4000), 1000, flex.ReasonSiteLimit, ""},
 		{"the sign is never turned", site(one(5000), 0, 3000, meter(9000)), "s", w(0), 5000, flex.ReasonSiteLimit, ""},
 		{"without a meter PV counts at its rating", site(input([]Device{battery("b", 9000, 8000), solar("p", 4000, 0)}, dispatch("d", 5000)), 0, 6000, nil), "sn", w(2000, 0), 3000, flex.ReasonSiteLimit, ""},

@@ -115,6 +115,11 @@ func TestAdmit(t *testing.T) {
 		{name: "an untrusted clock keeps it undecided", now: untrusted, hold: true},
 		{name: "a stop that came first", tomb: &flex.Tombstone{ID: "i", By: "s"}, state: flex.Refused, reason: flex.ReasonStopped},
 		{name: "overlap between obligations", open: []flex.Record{openRecord("x", "other", 90, 150)}, state: flex.Refused, reason: flex.ReasonOverlap},
+		{name: "one that was stopped does not hold the asset", now: stampAt(noon.Add(80 * time.Minute)), open: []flex.Record{func() flex.Record {
+			r := openRecord("x", "other", 30, 150)
+			r.State, r.StopAt, r.StopReason = flex.Active, noon.Add(70*time.Minute), flex.ReasonStopped
+			return r
+		}()}, state: flex.Scheduled, share: 5000},
 		{name: "touching does not overlap", open: []flex.Record{openRecord("x", "other", 120, 150), openRecord("y", "other", 30, 60)}, state: flex.Scheduled, share: 5000},
 	} {
 		t.Run(tc.name, tc.check)

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -100,14 +101,14 @@ func (e *Engine) carriedOut(id flex.InstructionID) bool {
 func (e *Engine) Recover(ctx context.Context) error {
 	holds, err := e.cfg.Ledger.Holds(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot read the holds: %w", err)
 	}
 	for _, h := range holds {
 		e.cfg.Board.Hold(h)
 	}
 	recs, err := e.cfg.Ledger.OpenRecords(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot read the unfinished instructions: %w", err)
 	}
 	now := e.cfg.Wall.Stamp()
 	for _, r := range recs {

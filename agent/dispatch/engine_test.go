@@ -93,6 +93,31 @@ func TestStopActsWhileTheStoreHangs(t *testing.T) {
 	})
 }
 
+func TestAPersonStopsWhileTheStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, newLedger(), nil)
+		defer r.end()
+		r.take(soon("i", 0), 1)
+		time.Sleep(5 * time.Second)
+		gate := make(chan struct{})
+		r.led.set(func() { r.led.gate = gate })
+		r.take(soon("j", time.Hour), 2)
+		now := time.Now()
+		if err := r.eng.StopLocal(t.Context(), "i", "ann"); err == nil {
+			t.Error("an order that is not stored must say so")
+		}
+		if !r.stopAt("i").Equal(now) {
+			t.Errorf("stopped at %v, want %v", r.stopAt("i"), now)
+		}
+		close(gate)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if rec := r.led.rec("i"); rec.State != flex.Stopped || !rec.StopAt.Equal(now) || !rec.Steps[3].Fact.At.After(now.Add(-time.Nanosecond)) {
+			t.Errorf("record %+v", rec)
+		}
+	})
+}
+
 func TestStopBeforeItsStartArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
@@ -184,6 +209,28 @@ func TestRestartFindsTheBoard(t *testing.T) {
 		synctest.Wait()
 		if got := led.said("i"); got != "admitted scheduled active completed" {
 			t.Errorf("said %q: every step once", got)
+		}
+	})
+}
+
+func TestWindowThatPassedWhileDownWaitsForControl(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		led := newLedger()
+		r := newRig(t, led, nil)
+		r.take(soon("i", time.Hour), 1)
+		r.end()
+		time.Sleep(2 * time.Hour)
+		r = newRig(t, led, nil, func(r *rig) { r.hands.blind = true })
+		defer r.end()
+		time.Sleep(settle / 2)
+		synctest.Wait()
+		if s := led.rec("i").State; s != flex.Scheduled {
+			t.Fatalf("%s before control has looked", s)
+		}
+		time.Sleep(settle)
+		synctest.Wait()
+		if s := led.rec("i").State; s != flex.Expired {
+			t.Errorf("%s, want expired", s)
 		}
 	})
 }
