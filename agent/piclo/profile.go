@@ -223,7 +223,10 @@ func (p *Profile) overlay(file string, raw []byte) error {
 	return nil
 }
 
-var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+var (
+	unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongKind    = regexp.MustCompile(`cannot unmarshal !!(\w+)(.*) into \S+`)
+)
 
 // readable puts the decoder's messages into the words of the file; a key
 // that was named as not implemented already is not named again.
@@ -235,7 +238,8 @@ func readable(messages []string) []string {
 		}) {
 			continue
 		}
-		out = append(out, unknownField.ReplaceAllString(m, "unknown key $1"))
+		m = unknownField.ReplaceAllString(m, "unknown key $1")
+		out = append(out, wrongKind.ReplaceAllString(m, "a value of the kind $1$2 does not belong here"))
 	}
 	return out
 }

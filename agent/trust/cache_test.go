@@ -133,6 +133,30 @@ func TestRotationHonoursTheOldKeyForItsGrace(t *testing.T) {
 	})
 }
 
+func TestAGraceShorterThanTheTTLEndsByItself(t *testing.T) {
+	k := makeKeys()
+	before, after := sign(t, "ES256", k.p256, "", "{}"), sign(t, "ES384", k.p384, "", "{}")
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, pemOf(t, &k.p256.PublicKey))
+		b.cache.cfg.Grace = time.Hour
+		if err := b.verify(t, before); err != nil {
+			t.Fatal(err)
+		}
+		b.pub.doc = pemOf(t, &k.p384.PublicKey)
+		if err := b.verify(t, after); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(59 * time.Minute)
+		if err := b.verify(t, before); err != nil {
+			t.Fatalf("within the grace: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if err := b.verify(t, before); !errors.Is(err, ErrSignature) {
+			t.Fatalf("after the grace: %v", err)
+		}
+	})
+}
+
 func TestStartWithoutThePublisher(t *testing.T) {
 	k := makeKeys()
 	good, forged := sign(t, "ES256", k.p256, "", "{}"), sign(t, "RS256", k.rsa, "", "{}")
