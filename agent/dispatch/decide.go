@@ -150,12 +150,12 @@ const (
 func (e *Engine) patient(ctx context.Context, what string, do func() error) error {
 	wait := backoffLeast
 	for {
-		hang := time.AfterFunc(hangAlarm, func() { e.failing(what, fmt.Errorf("no answer for %v", hangAlarm)) })
+		hang := time.AfterFunc(hangAlarm, func() { e.hanging(what) })
 		err := do()
 		hang.Stop()
 		if err == nil {
-			if e.cfg.Board.StoreFailing() {
-				e.cfg.Board.setFailing(false)
+			e.cfg.Board.setFailing(false)
+			if e.sick.Swap(false) {
 				e.cfg.Health.Clear(CodeStoreFailing, "")
 			}
 			return nil
@@ -175,9 +175,20 @@ func (e *Engine) patient(ctx context.Context, what string, do func() error) erro
 	}
 }
 
+// failing tells everybody that the store refuses to work: control takes
+// nothing new, and in the end hands back what it holds.
 func (e *Engine) failing(what string, err error) {
 	if !e.cfg.Board.setFailing(true) {
 		e.cfg.Log.Error("the store does not work: cannot "+what, "error", err)
 	}
-	e.cfg.Health.Raise(CodeStoreFailing, "", fmt.Sprintf("cannot %s: %v; running dispatches go on, stops act, nothing new is taken", what, err))
+	e.sick.Store(true)
+	e.cfg.Health.Raise(CodeStoreFailing, "", fmt.Sprintf("cannot %s: %v; stops act, nothing new is taken; check the disk's space and health", what, err))
+}
+
+// hanging says that the store does not answer. That alone changes no watts:
+// what runs goes on to its end.
+func (e *Engine) hanging(what string) {
+	e.cfg.Log.Error("the store does not answer: waiting to " + what)
+	e.sick.Store(true)
+	e.cfg.Health.Raise(CodeStoreFailing, "", fmt.Sprintf("no answer for %v to: %s; running dispatches go on and stops act; check the disk", hangAlarm, what))
 }

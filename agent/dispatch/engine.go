@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"flexd/agent/flex"
@@ -48,7 +49,8 @@ type Engine struct {
 	latch     latch
 	held      bool // an offer waits for the clock
 	recovered bool
-	began     time.Time // of Run
+	began     time.Time   // of Run
+	sick      atomic.Bool // the store's alarm is raised
 }
 
 // ask is a local order on its way to the Engine's goroutine.

@@ -80,8 +80,8 @@ func TestStopActsWhileTheStoreHangs(t *testing.T) {
 			t.Fatalf("stop at %v, woken %d", r.stopAt("i"), woken.Load())
 		}
 		time.Sleep(hangAlarm + time.Second)
-		if !r.alarms.is("store_failing:") || !r.board.StoreFailing() {
-			t.Error("a hanging store raises no alarm")
+		if !r.alarms.is("store_failing:") || r.board.StoreFailing() {
+			t.Error("a hanging store is an alarm, and no reason to let go")
 		}
 		close(gate)
 		r.take(stop, 3)
@@ -145,7 +145,7 @@ func TestFailingStoreIsTriedAgain(t *testing.T) {
 		defer r.end()
 		r.led.set(func() { r.led.fail = errors.New("no space left") })
 		r.take(soon("i", time.Hour), 1)
-		if !r.alarms.is("store_failing:") || len(r.board.Running()) != 0 {
+		if !r.alarms.is("store_failing:") || !r.board.StoreFailing() || len(r.board.Running()) != 0 {
 			t.Fatal("what is not stored must not run, and is an alarm")
 		}
 		if err := r.eng.Hold(t.Context(), flex.Hold{Asset: "a", By: "ann"}); err == nil {
