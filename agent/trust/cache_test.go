@@ -143,6 +143,7 @@ func TestAGraceShorterThanTheTTLEndsByItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.pub.doc = pemOf(t, &k.p384.PublicKey)
+		time.Sleep(time.Second)
 		if err := b.verify(t, after); err != nil {
 			t.Fatal(err)
 		}
