@@ -296,7 +296,7 @@ func (d *Device) readBack(ctx context.Context, p modbus.Priority, f *found) (ima
 	for id, b := range got.blocks {
 		merged.blocks[id] = b
 	}
-	d.last = merged
+	d.last, d.epoch = merged, d.epoch+1
 	return merged, got.at, nil
 }
 

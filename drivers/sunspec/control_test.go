@@ -156,6 +156,18 @@ func TestTheGridChargesTheBatteryOnlyWithConsent(t *testing.T) {
 	}
 }
 
+func TestConsentToGridChargeIsWithdrawnFromADeviceThatFellBack(t *testing.T) {
+	b := bank(40000, battery124(plain))
+	d := open(t, b, sunspec.Config{Role: flex.RoleStorage, GridCharge: true})
+	e := snapshot(t, d)
+	e.Intent = apply(t, d, set(-4000)).Holds
+	b.Set(124, 5, 0) // the device resets its rates, too, but keeps the consent
+	b.Set(124, 12, 100, 100)
+	if rec, err := d.Release(t.Context(), e); err != nil || !rec.Echo || b.Get(124, 17) != 0 {
+		t.Errorf("%+v, %v, ChaGriSet %d", rec, err, b.Get(124, 17))
+	}
+}
+
 func TestADeviceThatTakesNoNegativeRatesIsNotApproximated(t *testing.T) {
 	clamp := func(b *drivertest.Bank, addr uint16, v []uint16) []uint16 {
 		for i := range v {

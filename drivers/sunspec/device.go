@@ -42,7 +42,8 @@ type Device struct {
 	mu    sync.Mutex
 	found *found // nil until opened
 	// last is the latest image of the control models and of what they refer to.
-	last image
+	last  image
+	epoch int64 // counts read-backs
 	// seen is when the serial number was last read.
 	seen time.Time
 	// told is what we last wrote; nil when nothing of ours stands in the device.
@@ -175,6 +176,9 @@ func (d *Device) ready(ctx context.Context, p modbus.Priority) (*found, error) {
 
 // fetch reads the models a decision rests on and remembers them.
 func (d *Device) fetch(ctx context.Context, p modbus.Priority, f *found) (image, error) {
+	d.mu.Lock()
+	epoch := d.epoch
+	d.mu.Unlock()
 	im, err := d.wire.fetch(ctx, p, f.watched)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -184,7 +188,9 @@ func (d *Device) fetch(ctx context.Context, p modbus.Priority, f *found) (image,
 	if err != nil {
 		return im, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}
-	d.last = im
+	if d.epoch == epoch {
+		d.last = im // else the controls were read back meanwhile, and are newer there
+	}
 	return im, nil
 }
 

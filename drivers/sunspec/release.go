@@ -169,9 +169,24 @@ func (c control) handback(k claim) (handback, error) {
 	case ena == 0 && was != 0 && !c.setpoint && !mine:
 		return handback{foreign: true}, nil // others took their own cap away
 	case ena == 0 && !mine:
-		return handback{}, nil // not in force, and nothing of ours is left
+		return c.withdrawConsent(k) // not in force, and nothing else of ours is left
 	}
 	return c.restore(k, ena, was)
+}
+
+// withdrawConsent takes back the leave to charge from the grid where a device
+// that fell back by itself kept it.
+func (c control) withdrawConsent(k claim) (handback, error) {
+	const grid = "ChaGriSet"
+	was, ok := k.old.raw(grid)
+	if c.method != rates || !ok || !k.has || k.cur.equal(k.old, grid) || !k.cur.equal(k.ours, grid) {
+		return handback{}, nil
+	}
+	r, err := k.cur.write(grid, grid, assign{grid, was})
+	if err != nil {
+		return handback{}, err
+	}
+	return handback{writes: []flex.Register{r}, expects: []expect{{c.model, grid, was, true}}}, nil
 }
 
 // foundAgain tells whether the cap is the one that was found: it came back by
