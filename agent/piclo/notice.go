@@ -66,7 +66,7 @@ func (p *Profile) findToken(body []byte) ([]byte, error) {
 		return nil, flex.Refuse(flex.ReasonMalformed, "the notification is empty")
 	}
 	if text[0] != '{' {
-		return slices.Clone(text), nil
+		return bytes.Clone(bytes.Trim(text, `"`)), nil // a JSON text of it as well
 	}
 	doc, err := decodeObject(text)
 	if err != nil {

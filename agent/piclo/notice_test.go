@@ -34,6 +34,7 @@ func TestGoodNotificationsInEveryWrapping(t *testing.T) {
 	for name, body := range map[string]string{
 		"raw":                   token,
 		"raw with a line break": token + "\r\n",
+		"a JSON text":           `"` + token + `"`,
 		"field payload":         `{"payload":"` + token + `"}`,
 		"field token":           `{ "kind": 1, "token":"` + token + `"}`,
 		"field jwt":             `{"jwt":"` + token + `"}`,

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // a gateway without zone files must still read the market's hours
 
 	"go.yaml.in/yaml/v3"
 

@@ -177,9 +177,11 @@ func (c *KeyCache) recheck(ctx context.Context, arrived time.Time) (keySet, erro
 	if wait := c.lastAsked.Add(c.cfg.MinGap).Sub(now); !c.lastAsked.IsZero() && wait > 0 {
 		return keySet{}, &NoKeyError{After: wait, Err: errors.New("the keys were checked for another failed signature a moment ago")}
 	}
+	before := c.lastAsked
+	c.lastAsked = now
 	set, err := c.fetch(ctx)
-	if err == nil {
-		c.lastAsked = now
+	if err != nil && ctx.Err() == nil {
+		c.lastAsked = before // the pace after failures holds instead
 	}
 	return set, err
 }
@@ -214,9 +216,11 @@ func (c *KeyCache) fetch(ctx context.Context) (keySet, error) {
 }
 
 // failed notes a failed fetch and sets the pace: 5 s, doubling up to MinGap.
-// A caller who gave up says nothing about the publisher.
+// A caller who gave up says nothing about the publisher, but counts as one
+// fetch: else whoever sends and hangs up decides how often we ask.
 func (c *KeyCache) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
+		c.notBefore, c.lastErr = time.Now().Add(firstRetry), errors.New("the last one to ask did not wait for the keys")
 		return &NoKeyError{After: firstRetry, Err: err}
 	}
 	wait := min(firstRetry<<min(c.failures, 16), c.cfg.MinGap)

@@ -226,19 +226,40 @@ func TestManyAtOnceShareOneFetch(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGivesUpDoesNotSlowTheOthers(t *testing.T) {
+func TestWhoSendsAndHangsUpDoesNotDecideHowOftenTheKeysAreFetched(t *testing.T) {
 	k := makeKeys()
-	good := sign(t, "ES256", k.p256, "", "{}")
+	good, forged := sign(t, "ES256", k.p256, "", "{}"), sign(t, "RS256", k.rsa, "", "{}")
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
-		b.pub.delay = 2 * time.Second
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, _, err := b.cache.Verify(ctx, good, Algorithms()); !errors.As(err, new(*NoKeyError)) {
-			t.Fatalf("given up: %v", err)
+		b.pub.delay = 100 * time.Millisecond
+		hangUp := func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			if _, _, err := b.cache.Verify(ctx, forged, Algorithms()); !errors.As(err, new(*NoKeyError)) {
+				t.Fatalf("hung up: %v", err)
+			}
+		}
+		for range 1000 { // ten seconds without any key yet
+			hangUp()
+			time.Sleep(9 * time.Millisecond)
+		}
+		if n := b.pub.count(); n > 3 {
+			t.Errorf("%d fetches in 10 s without a key", n)
+		}
+		time.Sleep(firstRetry)
+		if err := b.verify(t, good); err != nil {
+			t.Fatalf("after the pause: %v", err)
+		}
+		before := b.pub.count()
+		for range 10_000 { // a hundred seconds, less than the gap
+			time.Sleep(9 * time.Millisecond)
+			hangUp()
+		}
+		if n := b.pub.count() - before; n != 1 {
+			t.Errorf("%d fetches within the gap", n)
 		}
 		if err := b.verify(t, good); err != nil {
-			t.Fatalf("right after: %v", err)
+			t.Errorf("a good one meanwhile: %v", err)
 		}
 	})
 }
