@@ -27,7 +27,9 @@ func TestTheBankIsStrict(t *testing.T) {
 		{"a read-only point", func(b *Bank) modbus.Request {
 			return modbus.Request{Func: modbus.WriteMultiple, Addr: b.Addr(124, 8), Values: []uint16{1}}
 		}, modbus.IllegalAddress},
-		{"another function", func(*Bank) modbus.Request { return modbus.Request{Func: modbus.WriteSingle, Addr: 40000, Values: []uint16{1}} }, modbus.IllegalFunction},
+		{"another function", func(*Bank) modbus.Request {
+			return modbus.Request{Func: modbus.WriteSingle, Addr: 40000, Values: []uint16{1}}
+		}, modbus.IllegalFunction},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := NewBank(40000, chain...)
