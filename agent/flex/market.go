@@ -62,6 +62,9 @@ type Notice struct {
 	Fetched  int             `json:"fetched,omitempty"` // instructions seen so far
 	// Seen counts how often it was delivered; each delivery fetches again.
 	Seen int `json:"seen,omitempty"`
+	// Again marks a notice that was fetched before and is open once more
+	// because it was delivered again: its ladder is not announced twice.
+	Again bool `json:"again,omitempty"`
 }
 
 // Kind tells a start from a stop.

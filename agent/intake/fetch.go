@@ -1,0 +1,276 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// alarmAfter is the try from which a shortfall is an alarm: a market may
+// notify a moment before its own list knows.
+const alarmAfter = 2
+
+// Run fetches what the open notices announce until ctx ends.
+func (i *Intake) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	i.once.Do(func() { close(i.ready) })
+	var reload time.Time
+	for ctx.Err() == nil {
+		now := time.Now()
+		if !now.Before(reload) || i.roomAgain() {
+			reload = now.Add(reloadEvery)
+			if err := i.load(ctx); err != nil && ctx.Err() == nil {
+				i.log.Error("cannot read the open notifications, trying again", "error", err)
+				reload = now.Add(backoffMin)
+			}
+		}
+		for _, j := range i.take(now) {
+			wg.Go(func() { i.guarded(ctx, j) })
+		}
+		i.clearRefused(now)
+		select {
+		case <-ctx.Done():
+		case <-i.wake:
+		case <-time.After(min(i.next(now), reload.Sub(now))):
+		}
+	}
+	return nil
+}
+
+// guarded keeps a fault in one notice from ending the agent.
+func (i *Intake) guarded(ctx context.Context, j *job) {
+	defer func() {
+		if r := recover(); r != nil {
+			i.log.Error("a fault while a notification was worked on, trying again",
+				"notification", short(j.notice.ID), "fault", r, "stack", string(debug.Stack()))
+			i.retry(j, backoffMax)
+		}
+	}()
+	i.work(ctx, j)
+}
+
+// work fetches one notice once and admits what came.
+func (i *Intake) work(ctx context.Context, j *job) {
+	i.mu.Lock()
+	n, got, held := j.notice, j.parked, j.held
+	i.mu.Unlock()
+	src := source{id: n.ID, door: n.Door}
+	if !held {
+		var err error
+		if got, err = i.fetch(ctx, n); err != nil {
+			i.fetchFailed(ctx, j, err)
+			return
+		}
+		got = named(got)
+		i.stopFirst(ctx, src, got)
+		if i.park(j, got) {
+			return
+		}
+	}
+	i.settle(ctx, j, src, got)
+}
+
+// fetch asks the market once. The place among the fetchers is given back
+// before anything is committed, so that a slow disk never keeps a stop from
+// being fetched.
+func (i *Intake) fetch(ctx context.Context, n flex.Notice) ([]flex.Instruction, error) {
+	defer func() {
+		i.mu.Lock()
+		i.fetching--
+		i.mu.Unlock()
+		i.Wake()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	got, _, err := i.cfg.Fetcher.Fetch(ctx, n.DataURL)
+	return got, err
+}
+
+// fetchFailed plans the next try, or gives up when it is too late for one.
+func (i *Intake) fetchFailed(ctx context.Context, j *job, err error) {
+	if ctx.Err() != nil {
+		i.mu.Lock()
+		j.busy = false
+		i.mu.Unlock()
+		return
+	}
+	var retry *flex.RetryError
+	var least time.Duration
+	if errors.As(err, &retry) {
+		least = retry.After
+	}
+	i.log.Warn("cannot fetch what was notified, trying again", "notification", short(j.notice.ID), "error", err)
+	if i.triedFor(j) >= alarmAfter {
+		i.cfg.Health.Raise(CodeInstructionsMissing, short(j.notice.ID),
+			fmt.Sprintf("the instructions of notification %s cannot be fetched: %v", short(j.notice.ID), err))
+	}
+	if i.tooLate(j) {
+		i.giveUp(ctx, j)
+		return
+	}
+	i.retry(j, least)
+}
+
+// settle admits what was fetched and closes the notice when it is complete,
+// in one commit.
+func (i *Intake) settle(ctx context.Context, j *job, src source, got []flex.Instruction) {
+	b, err := i.match(ctx, src, got)
+	full := false
+	if err == nil {
+		full, err = i.commitFor(ctx, j, b, got)
+	}
+	switch {
+	case err != nil:
+		i.log.Error("cannot keep what was fetched, trying again", "notification", short(src.id), "error", err)
+		i.retry(j, 0)
+	case full:
+		i.cfg.Health.Clear(CodeInstructionsMissing, short(src.id))
+	case i.tooLate(j):
+		i.giveUp(ctx, j)
+	default:
+		i.shortfall(j, b)
+		i.retry(j, 0)
+	}
+}
+
+// commitFor writes the batch, and the end of the notice when nothing is
+// missing. A notice that was delivered again meanwhile stays open on disk.
+func (i *Intake) commitFor(ctx context.Context, j *job, b *batch, got []flex.Instruction) (full bool, err error) {
+	i.admitMu <- struct{}{}
+	defer func() { <-i.admitMu }()
+	ch, err := i.changes(b)
+	if err != nil {
+		return false, err
+	}
+	i.mu.Lock()
+	for _, in := range got {
+		j.ids[in.ID] = struct{}{}
+	}
+	j.until = later(j.until, sooner(lastEnd(got), j.born.Add(noticeCap)))
+	n, again := j.notice, j.again
+	fetched := len(j.ids)
+	i.mu.Unlock()
+	full = fetched >= n.Count && b.waiting == 0
+	if full {
+		closeNotice(&ch, n, fetched, again, i.cfg.Clock.Stamp())
+	}
+	if err := i.commit(ctx, b, ch); err != nil {
+		return false, err
+	}
+	if full {
+		i.log.Info("notification fetched", "notification", short(n.ID), "instructions", fetched, "new", len(ch.Offers))
+		i.finish(j, again)
+	}
+	return full, nil
+}
+
+// closeNotice adds the last step of the notification's ladder. The step is
+// announced once, however often the notice is delivered.
+func closeNotice(ch *flex.Changes, n flex.Notice, fetched int, again bool, st flex.Stamp) {
+	first := !n.Again
+	n.State, n.Fetched, n.Reason = flex.NoticeFetched, fetched, ""
+	if first {
+		ch.Outbox = append(ch.Outbox, ackOf(n, flex.NoticeFetched, st))
+		ch.Audit = append(ch.Audit, flex.Audit{At: st, What: "notice.fetched", Subject: string(n.ID), By: "market",
+			Text: fmt.Sprintf("%d instruction(s)", fetched)})
+	}
+	if again {
+		n.State, n.Again = flex.NoticeVerified, true
+	}
+	ch.Notices = append(ch.Notices, n)
+}
+
+// shortfall says what is missing.
+func (i *Intake) shortfall(j *job, b *batch) {
+	i.mu.Lock()
+	n, have := j.notice, len(j.ids)
+	i.mu.Unlock()
+	if have >= n.Count {
+		i.log.Info("instructions wait for their contract or for an asset's capacity", "notification", short(n.ID), "waiting", b.waiting)
+		return
+	}
+	i.log.Warn("fewer instructions than announced, trying again", "notification", short(n.ID), "have", have, "announced", n.Count)
+	if i.triedFor(j) >= alarmAfter {
+		i.cfg.Health.Raise(CodeInstructionsMissing, short(n.ID),
+			fmt.Sprintf("notification %s announced %d instruction(s), the market lists %d", short(n.ID), n.Count, have))
+	}
+}
+
+// giveUp closes a notice that can concern nothing any more.
+func (i *Intake) giveUp(ctx context.Context, j *job) {
+	i.admitMu <- struct{}{}
+	defer func() { <-i.admitMu }()
+	st := i.cfg.Clock.Stamp()
+	i.mu.Lock()
+	n, again, stored := j.notice, j.again, j.stored
+	n.Fetched = len(j.ids)
+	i.mu.Unlock()
+	if again || !stored {
+		i.retry(j, refetchGap)
+		return
+	}
+	var ch flex.Changes
+	if n.Again {
+		n.State = flex.NoticeFetched
+	} else {
+		n.State, n.Reason = flex.NoticeInvalid, CodeInstructionsMissing
+		ch.Outbox = []flex.Message{ackOf(n, flex.NoticeInvalid, st)}
+	}
+	ch.Notices = []flex.Notice{n}
+	ch.Audit = []flex.Audit{{At: st, What: "notice.given_up", Subject: string(n.ID), By: "flexd",
+		Text: fmt.Sprintf("%d of %d instruction(s) were fetched before the last window was over", n.Fetched, n.Count)}}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if err := i.cfg.Book.Commit(ctx, ch); err != nil {
+		i.log.Error("cannot close a notification", "notification", short(n.ID), "error", err)
+		i.retry(j, backoffMax)
+		return
+	}
+	i.log.Error("a notification is given up, not everything could be fetched", "notification", short(n.ID), "have", n.Fetched, "announced", n.Count)
+	i.cfg.Health.Clear(CodeInstructionsMissing, short(n.ID))
+	i.finish(j, false)
+}
+
+func (i *Intake) tooLate(j *job) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return time.Now().After(j.until)
+}
+
+func (i *Intake) triedFor(j *job) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return j.tries + 1
+}
+
+// clearRefused takes the notice of refusals back once none came for an hour.
+func (i *Intake) clearRefused(now time.Time) {
+	i.mu.Lock()
+	quiet := !i.refusedAt.IsZero() && now.Sub(i.refusedAt) > refusedQuiet
+	if quiet {
+		i.refusedAt = time.Time{}
+	}
+	i.mu.Unlock()
+	if quiet {
+		i.cfg.Health.Clear(CodeNotificationRefused, "")
+	}
+}
+
+// lastEnd is when the last of the windows ends; an open one counts as a day.
+func lastEnd(ins []flex.Instruction) time.Time {
+	var last time.Time
+	for _, in := range ins {
+		end := in.Window.End
+		if in.Window.Open() && !in.Window.Start.IsZero() {
+			end = in.Window.Start.Add(noticeMaxLife)
+		}
+		last = later(last, end)
+	}
+	return last
+}

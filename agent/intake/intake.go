@@ -1,0 +1,155 @@
+package intake
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// Times of the room.
+const (
+	fetchTimeout  = 30 * time.Second // one reply of the market
+	storeTimeout  = 10 * time.Second // one commit, a slow card included
+	backoffMin    = time.Second
+	backoffMax    = time.Minute
+	refetchGap    = 30 * time.Second // a notice that is delivered again
+	noticeMaxLife = 24 * time.Hour   // retries, when no window is known
+	noticeCap     = 8 * 24 * time.Hour
+	listBack      = 48 * time.Hour // how far back a poll looks
+	reloadEvery   = 10 * time.Minute
+	refusedQuiet  = time.Hour // the refusal notice is cleared after
+)
+
+// Bounds of the room.
+const (
+	fetchers = 4    // replies asked for at a time
+	maxJobs  = 4096 // notices worked on in memory; the rest waits in the store
+)
+
+// Config is what intake needs. All but RefusedDir, Policy and Sync are
+// mandatory.
+type Config struct {
+	Verifier Verifier
+	Fetcher  Fetcher
+	Assets   AssetSource
+	Book     Book
+	Stopper  Stopper
+	Clock    Clock
+	Health   Health
+	Log      *slog.Logger
+	// Wake tells the dispatch engine that there are offers.
+	Wake func()
+	// SyncNow asks for the contracts to be synchronised: an obligation is not
+	// known.
+	SyncNow func()
+	// Ours are the assets that this site's configuration lists.
+	Ours []flex.AssetID
+	// Policy is the signature policy of an operator: "ignore" or
+	// "verify-if-present", which is also the default.
+	Policy func(operator string) string
+	// RefusedDir is where bodies that were refused are kept for the first
+	// integration; empty: nowhere.
+	RefusedDir string
+}
+
+// Intake accepts notifications and turns them into offers. It is the task
+// "intake".
+type Intake struct {
+	cfg     Config
+	log     *slog.Logger
+	ours    map[flex.AssetID]bool
+	refused *refusedFolder
+	wake    chan struct{}
+	ready   chan struct{}
+	once    sync.Once
+
+	mu        sync.Mutex
+	jobs      map[flex.NotificationID]*job
+	fetching  int
+	overflow  bool // open notices are in the store that are not in jobs
+	refusedAt time.Time
+	nRefused  int
+
+	// admitMu makes "offered before?" and the commit one step, so that two
+	// doors never offer the same content twice. Both are one-place channels.
+	admitMu chan struct{}
+	// pollMu keeps polls from overtaking each other.
+	pollMu chan struct{}
+
+	stops    *memory // stops that have acted
+	seen     *memory // explicit revisions that were offered
+	recorded *memory // instructions for others, in the audit already
+	waited   *memory // how often an instruction was put off for its contract
+}
+
+// New builds an intake; nothing runs yet.
+func New(cfg Config) *Intake {
+	i := &Intake{
+		cfg:      cfg,
+		log:      cfg.Log,
+		ours:     make(map[flex.AssetID]bool, len(cfg.Ours)),
+		refused:  newRefusedFolder(cfg.RefusedDir),
+		wake:     make(chan struct{}, 1),
+		ready:    make(chan struct{}),
+		admitMu:  make(chan struct{}, 1),
+		pollMu:   make(chan struct{}, 1),
+		jobs:     map[flex.NotificationID]*job{},
+		stops:    newMemory(4096),
+		seen:     newMemory(4096),
+		recorded: newMemory(4096),
+		waited:   newMemory(1024),
+	}
+	for _, id := range cfg.Ours {
+		i.ours[id] = true
+	}
+	return i
+}
+
+// Name is the task's name.
+func (i *Intake) Name() string { return "intake" }
+
+// Ready closes once the fetch loop runs.
+func (i *Intake) Ready() <-chan struct{} { return i.ready }
+
+// Wake makes the fetch loop look at its notices now.
+func (i *Intake) Wake() {
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+}
+
+// syncNow asks for a synchronisation when somebody listens.
+func (i *Intake) syncNow() {
+	if i.cfg.SyncNow != nil {
+		i.cfg.SyncNow()
+	}
+}
+
+// policy is the signature policy of an operator.
+func (i *Intake) policy(operator string) string {
+	if i.cfg.Policy == nil {
+		return ""
+	}
+	return i.cfg.Policy(operator)
+}
+
+// detached gives a context for a commit that must not be torn by a caller who
+// hangs up, and that ends all the same.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+}
+
+// short is an id for a log line.
+func short(id flex.NotificationID) string { return string(id[:min(len(id), 12)]) }
+
+// orNow gives t, or the stamp's instant when t is zero.
+func orNow(t time.Time, st flex.Stamp) time.Time {
+	if t.IsZero() {
+		return st.At
+	}
+	return t.UTC()
+}

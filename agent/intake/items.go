@@ -1,0 +1,21 @@
+package intake
+
+import "flexd/agent/health"
+
+// Health items of this room.
+const (
+	CodeNotificationRefused  = "notification_refused"
+	CodeInstructionsMissing  = "instructions_missing"
+	CodeSignatureUnverified  = "so_signature_unverified"
+	CodeMarketUnreachable    = "market_unreachable"
+	CodeNotificationUnstored = "notification_unstored"
+)
+
+// Items declares them.
+var Items = []health.Item{
+	{Code: CodeNotificationRefused, Severity: health.Info, Title: "A notification was refused"},
+	{Code: CodeInstructionsMissing, Severity: health.Alarm, Title: "Instructions that were announced cannot be fetched"},
+	{Code: CodeSignatureUnverified, Severity: health.Alarm, Title: "An operator's signature could not be checked"},
+	{Code: CodeMarketUnreachable, Severity: health.Warning, Title: "The market's contracts cannot be synchronised"},
+	{Code: CodeNotificationUnstored, Severity: health.Alarm, Title: "A notification could not be stored"},
+}

@@ -1,0 +1,265 @@
+package intake
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// Bounds of what one instruction can make us ask the market.
+const (
+	assetTimeout = 5 * time.Second
+	assetsAsked  = 32 // assets fetched one by one for one instruction
+	// maxWaits is how often an instruction is put off because its contract or
+	// an asset's capacity is not known and may be on its way.
+	maxWaits = 4
+)
+
+// ignoreSignature is the policy that leaves operators' signatures alone.
+const ignoreSignature = "ignore"
+
+// source is where instructions came from.
+type source struct {
+	id   flex.NotificationID
+	door flex.Door
+}
+
+// batch is what a set of instructions amounts to, before the last look at
+// what was offered already.
+type batch struct {
+	offers    []flex.Offer
+	strangers []flex.Instruction
+	assets    map[flex.AssetID]flex.MarketAsset // fetched on the way, to be stored
+	waiting   int                               // put off, to be matched again
+}
+
+// named gives an id to instructions that have none, so that a stop without
+// one still acts and a start without one is refused once.
+func named(ins []flex.Instruction) []flex.Instruction {
+	out := make([]flex.Instruction, len(ins))
+	for n, in := range ins {
+		if in.Content == "" {
+			sum := sha256.Sum256(in.Raw)
+			in.Content = hex.EncodeToString(sum[:])
+		}
+		if in.ID == "" {
+			in.ID = flex.InstructionID("unnamed-" + in.Content[:min(len(in.Content), 16)])
+			in.Problems = append(in.Problems[:len(in.Problems):len(in.Problems)],
+				flex.Refusal{Reason: flex.ReasonBadField, Text: "the instruction has no id"})
+		}
+		out[n] = in
+	}
+	return out
+}
+
+// keyOf names one content of one instruction.
+func keyOf(in flex.Instruction) string {
+	return string(in.ID) + "\x00" + strconv.FormatInt(in.Revision, 10) + "\x00" + in.Content
+}
+
+// offered tells whether this content needs no offer: it is the latest one, or
+// an explicit revision that is behind or was offered before.
+func (i *Intake) offered(in flex.Instruction) (bool, error) {
+	if i.seen.has(keyOf(in)) {
+		return true, nil
+	}
+	last, found, err := i.cfg.Book.LatestOffer(in.ID)
+	if err != nil || !found {
+		return false, err
+	}
+	was := last.Instruction
+	if was.Content == in.Content && was.Revision == in.Revision {
+		return true, nil
+	}
+	return in.HasRevision && was.HasRevision && in.Revision < was.Revision, nil
+}
+
+// match finds contract and assets for everything that is new. Only here the
+// market may be asked again, outside every lock.
+func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) (*batch, error) {
+	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}}
+	var cat catalogue
+	for _, in := range ins {
+		old, err := i.offered(in)
+		if err != nil {
+			return nil, fmt.Errorf("cannot look up instruction %s: %w", in.ID, err)
+		}
+		if old {
+			continue
+		}
+		if cat.assets == nil {
+			if cat, err = loadCatalogue(ctx, i.cfg.Book); err != nil {
+				return nil, fmt.Errorf("cannot read the contracts: %w", err)
+			}
+		}
+		i.matchOne(ctx, src, cat, in, b)
+	}
+	return b, nil
+}
+
+// matchOne sorts one instruction into the batch.
+func (i *Intake) matchOne(ctx context.Context, src source, cat catalogue, in flex.Instruction, b *batch) {
+	o, known := cat.obligationOf(in)
+	stop := in.Kind == flex.KindStop
+	ids := namedBy(in, o)
+	ours := i.oursOf(ids)
+	if !stop && !known && (len(ours) > 0 || len(ids) == 0) && i.mayWait(in) {
+		// A contract of ours that the last synchronisation did not know.
+		i.syncNow()
+		b.waiting++
+		return
+	}
+	if len(ours) == 0 && (!stop || i.foreignStop(cat, in, ids)) {
+		b.strangers = append(b.strangers, in)
+		return
+	}
+	in = cat.resolve(in, o)
+	assets, wait := i.capacities(ctx, cat, o, ids, b, stop)
+	if wait && i.mayWait(in) {
+		b.waiting++
+		return
+	}
+	offer := flex.Offer{
+		Notification: src.id, Door: src.door, Received: i.cfg.Clock.Stamp(),
+		Instruction: in, Obligation: o, Named: assets, Ours: ours,
+	}
+	if in.Signature != "" && i.policy(in.Operator) != ignoreSignature {
+		offer.Signature = string(flex.Unverified)
+	}
+	b.offers = append(b.offers, offer)
+}
+
+// mayWait counts the times an instruction was put off.
+func (i *Intake) mayWait(in flex.Instruction) bool { return i.waited.note(keyOf(in)) < maxWaits }
+
+// capacities gives what is known of the assets. What the store does not know
+// is asked of the market; wait tells that asking failed for now.
+func (i *Intake) capacities(ctx context.Context, cat catalogue, o flex.Obligation, ids []flex.AssetID, b *batch, stop bool) (out []flex.MarketAsset, wait bool) {
+	var missing []flex.AssetID
+	for _, id := range ids {
+		if _, known := cat.assets[id]; !known {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) > 0 && !stop {
+		wait = i.askAssets(ctx, cat, o, missing, b)
+	}
+	for _, id := range ids {
+		if a, known := cat.assets[id]; known {
+			out = append(out, a)
+		}
+	}
+	return out, wait
+}
+
+// askAssets fetches unknown assets into the catalogue: those of the contract
+// at once, then one by one. It reports whether a failure was temporary.
+func (i *Intake) askAssets(ctx context.Context, cat catalogue, o flex.Obligation, ids []flex.AssetID, b *batch) (wait bool) {
+	ctx, cancel := context.WithTimeout(ctx, assetTimeout)
+	defer cancel()
+	learn := func(a flex.MarketAsset) {
+		if _, known := cat.assets[a.ID]; a.ID != "" && !known {
+			cat.assets[a.ID], b.assets[a.ID] = a, a
+		}
+	}
+	if o.ID != "" && len(ids) > 1 {
+		got, err := i.cfg.Assets.ObligationAssets(ctx, o.ID)
+		if err != nil {
+			i.log.Warn("cannot fetch the assets of an obligation", "obligation", o.ID, "error", err)
+		}
+		for _, a := range got {
+			learn(a)
+		}
+	}
+	asked := 0
+	for _, id := range ids {
+		if _, known := cat.assets[id]; known {
+			continue
+		}
+		if asked++; asked > assetsAsked {
+			return wait
+		}
+		a, err := i.cfg.Assets.Asset(ctx, id)
+		if err != nil {
+			i.log.Warn("cannot fetch an asset, its capacity is not known", "asset", id, "error", err)
+			var retry *flex.RetryError
+			wait = wait || errors.As(err, &retry) || ctx.Err() != nil
+			continue
+		}
+		if a.ID == id {
+			learn(a)
+		}
+	}
+	return wait
+}
+
+// changes looks a last time at what was offered, under admitMu, and gives
+// what is to be committed.
+func (i *Intake) changes(b *batch) (flex.Changes, error) {
+	var ch flex.Changes
+	twice := map[string]bool{}
+	for _, o := range b.offers {
+		old, err := i.offered(o.Instruction)
+		if err != nil {
+			return ch, fmt.Errorf("cannot look up instruction %s: %w", o.Instruction.ID, err)
+		}
+		if key := keyOf(o.Instruction); !old && !twice[key] {
+			twice[key] = true
+			ch.Offers = append(ch.Offers, o)
+		}
+	}
+	st := i.cfg.Clock.Stamp()
+	for _, in := range b.strangers {
+		if key := keyOf(in); !i.recorded.has(key) && !twice[key] {
+			twice[key] = true
+			ch.Audit = append(ch.Audit, flex.Audit{At: st, What: "instruction.dropped", Subject: string(in.ID), By: "market",
+				Text: string(flex.ReasonNotOurs) + ": it names no asset and no obligation of this site"})
+		}
+	}
+	if len(ch.Offers) > 0 {
+		for _, a := range b.assets {
+			ch.Assets = append(ch.Assets, a)
+		}
+	}
+	return ch, nil
+}
+
+// commit writes the changes, remembers what was done, and wakes the engine.
+// It is called under admitMu.
+func (i *Intake) commit(ctx context.Context, b *batch, ch flex.Changes) error {
+	if ch.Empty() {
+		return nil
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	if err := i.cfg.Book.Commit(ctx, ch); err != nil {
+		return err
+	}
+	for _, in := range b.strangers {
+		if i.recorded.note(keyOf(in)) == 0 {
+			i.log.Info("instruction is not for this site, dropped", "instruction", in.ID)
+		}
+	}
+	for _, o := range ch.Offers {
+		in := o.Instruction
+		if in.HasRevision {
+			i.seen.note(keyOf(in))
+		}
+		i.log.Info("instruction received", "instruction", in.ID, "revision", in.Revision, "kind", in.Kind,
+			"obligation", in.Obligation, "capacity", in.Capacity, "direction", in.Direction, "window", in.Window, "door", o.Door)
+		if o.Signature != "" {
+			i.cfg.Health.Raise(CodeSignatureUnverified, in.Operator,
+				fmt.Sprintf("instruction %s carries a signature of operator %q that cannot be checked: no key is configured", in.ID, in.Operator))
+		}
+	}
+	if len(ch.Offers) > 0 {
+		i.cfg.Wake()
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// pollID stands for the notification in what was found by listing.
+const pollID flex.NotificationID = "poll"
+
+// pollAgain is when to list again for instructions that were put off.
+const pollAgain = 2 * time.Second
+
+// Poll lists the instructions of the last days and admits what is new: a
+// notification or a stop that was lost is found. Nothing is stored when there
+// is nothing new. *flex.RetryError says when to come again.
+func (i *Intake) Poll(ctx context.Context) error {
+	i.pollMu <- struct{}{}
+	defer func() { <-i.pollMu }()
+	st := i.cfg.Clock.Stamp()
+	listCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	got, _, err := i.cfg.Fetcher.List(listCtx, st.At.Add(-listBack))
+	cancel()
+	if err != nil {
+		return fmt.Errorf("cannot list instructions: %w", err)
+	}
+	got = named(got)
+	src := source{id: pollID, door: flex.DoorPoll}
+	i.stopFirst(ctx, src, got)
+	b, err := i.match(ctx, src, got)
+	if err != nil {
+		return err
+	}
+	if err := i.commitBatch(ctx, b); err != nil {
+		return fmt.Errorf("cannot keep what was listed: %w", err)
+	}
+	if b.waiting > 0 {
+		return &flex.RetryError{After: pollAgain, Err: errors.New("instructions wait for their contract or an asset's capacity")}
+	}
+	return nil
+}
+
+// commitBatch writes what is new of a batch.
+func (i *Intake) commitBatch(ctx context.Context, b *batch) error {
+	i.admitMu <- struct{}{}
+	defer func() { <-i.admitMu }()
+	ch, err := i.changes(b)
+	if err != nil {
+		return err
+	}
+	return i.commit(ctx, b, ch)
+}
