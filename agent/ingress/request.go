@@ -1,0 +1,119 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// serve answers one request.
+func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if f := recover(); f != nil {
+			w.log.Error("a fault while a webhook request was served", "fault", f, "stack", string(debug.Stack()))
+			answer{status: http.StatusServiceUnavailable, retry: retrySoon, text: "internal fault, send it again"}.write(rw)
+		}
+	}()
+	received := time.Now().UTC()
+	if a, ok := w.admit(r, received); !ok {
+		refuse(rw, a)
+		return
+	}
+	src, source := sourceOf(r.RemoteAddr)
+	body, a, ok := w.read(rw, r)
+	if !ok {
+		refuse(rw, a)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), handleTime)
+	defer cancel()
+	a = answerTo(w.cfg.Intake.Accept(ctx, flex.Envelope{
+		Door: flex.DoorWebhook, Received: received, Source: source, Header: flatten(r.Header), Body: body,
+	}))
+	if a.failed {
+		w.fails.note(src, received)
+	}
+	a.write(rw)
+}
+
+// refuse answers without reading the body, and ends the connection: the rest
+// of it is nobody's.
+func refuse(rw http.ResponseWriter, a answer) {
+	rw.Header().Set("Connection", "close")
+	a.write(rw)
+}
+
+// admit judges what can be judged without the body.
+func (w *Webhook) admit(r *http.Request, now time.Time) (answer, bool) {
+	if !w.rate.AllowN(now, 1) {
+		return answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many requests"}, false
+	}
+	if r.URL.Path != w.cfg.Path {
+		return answer{status: http.StatusNotFound, text: "there is nothing here"}, false
+	}
+	if r.Method != http.MethodPost {
+		return answer{status: http.StatusMethodNotAllowed, text: "notifications are posted"}, false
+	}
+	if src, _ := sourceOf(r.RemoteAddr); w.fails.blocked(src, now) {
+		return answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many notifications from here were not authentic"}, false
+	}
+	if countOf(r.Header) > maxHeaders {
+		return answer{status: http.StatusRequestHeaderFieldsTooLarge, text: "too many headers"}, false
+	}
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return answer{status: http.StatusUnsupportedMediaType, text: "compressed bodies are not taken"}, false
+	}
+	if r.ContentLength > maxBody {
+		return answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}, false
+	}
+	return answer{}, true
+}
+
+// read takes the body within its bounds. Large bodies, and those that do not
+// say how large they are, wait for nothing: there are places for a few.
+func (w *Webhook) read(rw http.ResponseWriter, r *http.Request) ([]byte, answer, bool) {
+	if r.ContentLength < 0 || r.ContentLength > smallBody {
+		select {
+		case w.large <- struct{}{}:
+			defer func() { <-w.large }()
+		default:
+			return nil, answer{status: http.StatusServiceUnavailable, retry: retrySoon, text: "too many large bodies at once, send it again"}, false
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxBody))
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, answer{}, true
+	case errors.As(err, &large):
+		return nil, answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}, false
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, answer{status: http.StatusRequestTimeout, text: "the body came too slowly"}, false
+	default:
+		return nil, answer{status: http.StatusBadRequest, text: "the body ended early"}, false
+	}
+}
+
+func countOf(h http.Header) int {
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	return n
+}
+
+// flatten gives one value per header, as RFC 9110 section 5.3 joins them.
+func flatten(h http.Header) map[string]string {
+	out := make(map[string]string, len(h))
+	for name, values := range h {
+		out[name] = strings.Join(values, ", ")
+	}
+	return out
+}
