@@ -31,16 +31,16 @@ func answerTo(err error) answer {
 	if err == nil {
 		return answer{status: http.StatusAccepted, text: "stored"}
 	}
+	after := retrySoon
+	var retry *flex.RetryError
+	if errors.As(err, &retry) && retry.After > 0 {
+		after = min(retry.After, maxRetry)
+	}
 	refusal, final := flex.RefusalOf(err)
 	if !final {
-		after := retrySoon
-		var retry *flex.RetryError
-		if errors.As(err, &retry) && retry.After > 0 {
-			after = min(retry.After, maxRetry)
-		}
 		return answer{status: http.StatusServiceUnavailable, retry: after, text: "cannot be stored now, send it again"}
 	}
-	//exhaustive:ignore // only the reasons for a refused notification; the default names the rest
+	// Only the reasons for a refused notification; the default names the rest.
 	switch refusal.Reason {
 	case flex.ReasonSignatureInvalid:
 		return answer{status: http.StatusUnauthorized, text: "the signature does not verify with the market's public key", failed: true}
@@ -49,7 +49,7 @@ func answerTo(err error) answer {
 	case flex.ReasonStaleTime:
 		return answer{status: http.StatusUnauthorized, text: "the notification is from the future or expired: check the clocks", failed: true}
 	case flex.ReasonNoKey:
-		return answer{status: http.StatusServiceUnavailable, retry: retrySoon, text: "the market's public key is not at hand, send it again"}
+		return answer{status: http.StatusServiceUnavailable, retry: after, text: "the market's public key is not at hand, send it again"}
 	case flex.ReasonTooLarge:
 		return answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}
 	case flex.ReasonEvent:

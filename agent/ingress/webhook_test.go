@@ -42,8 +42,7 @@ func (f *fakeIntake) Accept(_ context.Context, env flex.Envelope) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.boom {
-		var m map[string]int
-		m["x"] = 1
+		panic("a fault")
 	}
 	f.got = append(f.got, env)
 	return f.err
@@ -136,6 +135,7 @@ func TestStatusFollowsTheVerdict(t *testing.T) {
 		{"no signature is 401", flex.Refuse(flex.ReasonSignatureMissing, "secret-detail"), 401, ""},
 		{"from the future is 401", flex.Refuse(flex.ReasonStaleTime, "secret-detail"), 401, ""},
 		{"no key is 503", flex.Refuse(flex.ReasonNoKey, "secret-detail"), 503, "5"},
+		{"no key with a known wait is 503", &flex.RetryError{After: time.Minute, Err: flex.Refuse(flex.ReasonNoKey, "secret-detail")}, 503, "60"},
 		{"malformed is 400", flex.Refuse(flex.ReasonMalformed, "secret-detail"), 400, ""},
 		{"an unknown event is 400", flex.Refuse(flex.ReasonEvent, "secret-detail"), 400, ""},
 		{"a foreign URL is 400", flex.Refuse(flex.ReasonForeignURL, "secret-detail"), 400, ""},

@@ -189,6 +189,7 @@ type fakeMarket struct {
 	sets     map[string][]flex.Instruction // by data_url; "list" for List
 	count    int
 	fail     error
+	broken   error // given together with the set
 	fetches  []time.Time
 	lists    int
 	assets   map[flex.AssetID]flex.MarketAsset
@@ -223,14 +224,14 @@ func (m *fakeMarket) Fetch(_ context.Context, url string) ([]flex.Instruction, [
 	if m.fail != nil {
 		return nil, nil, m.fail
 	}
-	return slices.Clone(m.sets[url]), nil, nil
+	return slices.Clone(m.sets[url]), nil, m.broken
 }
 
 func (m *fakeMarket) List(context.Context, time.Time) ([]flex.Instruction, []byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lists++
-	return slices.Clone(m.sets["list"]), nil, m.fail
+	return slices.Clone(m.sets["list"]), nil, errors.Join(m.fail, m.broken)
 }
 
 func (m *fakeMarket) Asset(_ context.Context, id flex.AssetID) (flex.MarketAsset, error) {

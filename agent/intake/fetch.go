@@ -63,12 +63,14 @@ func (i *Intake) work(ctx context.Context, j *job) {
 	src := source{id: n.ID, door: n.Door}
 	if !held {
 		var err error
-		if got, err = i.fetch(ctx, n); err != nil {
+		got, err = i.fetch(ctx, n)
+		got = named(got)
+		i.stopFirst(ctx, src, got)
+		if err != nil {
+			i.keepPart(ctx, j, src, got)
 			i.fetchFailed(ctx, j, err)
 			return
 		}
-		got = named(got)
-		i.stopFirst(ctx, src, got)
 		if i.park(j, got) {
 			return
 		}
@@ -90,6 +92,24 @@ func (i *Intake) fetch(ctx context.Context, n flex.Notice) ([]flex.Instruction, 
 	defer cancel()
 	got, _, err := i.cfg.Fetcher.Fetch(ctx, n.DataURL)
 	return got, err
+}
+
+// keepPart admits what came before a reply broke off; the rest is fetched
+// again with it.
+func (i *Intake) keepPart(ctx context.Context, j *job, src source, got []flex.Instruction) {
+	i.mu.Lock()
+	stored := j.stored
+	i.mu.Unlock()
+	if len(got) == 0 || !stored {
+		return
+	}
+	b, err := i.match(ctx, src, got)
+	if err == nil {
+		err = i.commitBatch(ctx, b)
+	}
+	if err != nil {
+		i.log.Error("cannot keep a part of what was notified, trying again", "notification", short(src.id), "error", err)
+	}
 }
 
 // fetchFailed plans the next try, or gives up when it is too late for one.
@@ -158,6 +178,9 @@ func (i *Intake) commitFor(ctx context.Context, j *job, b *batch, got []flex.Ins
 	i.mu.Unlock()
 	full = fetched >= n.Count && b.waiting == 0
 	if full {
+		if have, found, err := i.cfg.Book.Notice(n.ID); err == nil && found {
+			n.Seen = have.Seen
+		}
 		closeNotice(&ch, n, fetched, again, i.cfg.Clock.Stamp())
 	}
 	if err := i.commit(ctx, b, ch); err != nil {

@@ -29,8 +29,8 @@ const (
 	maxJobs  = 4096 // notices worked on in memory; the rest waits in the store
 )
 
-// Config is what intake needs. All but RefusedDir, Policy and Sync are
-// mandatory.
+// Config is what intake needs. All but Direction, Policy,
+// RefusedDir and SyncNow are mandatory.
 type Config struct {
 	Verifier Verifier
 	Fetcher  Fetcher
@@ -50,6 +50,9 @@ type Config struct {
 	// Policy is the signature policy of an operator: "ignore" or
 	// "verify-if-present", which is also the default.
 	Policy func(operator string) string
+	// Direction resolves what an instruction leaves open by the market
+	// profile's rules; nil: the obligation's, else the competition's.
+	Direction func(in flex.Instruction, o flex.Obligation, c flex.Competition) flex.Direction
 	// RefusedDir is where bodies that were refused are kept for the first
 	// integration; empty: nowhere.
 	RefusedDir string

@@ -262,6 +262,28 @@ func TestFetchBacksOffAndHonoursRetryAfter(t *testing.T) {
 	})
 }
 
+func TestReplyThatBreaksOffIsKeptAsFarAsItGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(nil)
+		r.market.count = 2
+		r.market.sets["u"] = []flex.Instruction{start("i1", "a"), stop("s1")}
+		r.market.sets["list"] = []flex.Instruction{start("i2", "a")}
+		r.market.broken = errors.New("page 2: connection reset")
+		r.start(t)
+		if err := r.Accept(t.Context(), body("u")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if got := r.book.ids(); len(got) != 2 || r.notes.stopped() != 1 || r.book.state(idOf("u")) != flex.NoticeVerified {
+			t.Errorf("offers %v, stops %d, state %s", got, r.notes.stopped(), r.book.state(idOf("u")))
+		}
+		if err := r.Poll(t.Context()); err == nil || len(r.book.ids()) != 3 {
+			t.Errorf("Poll = %v, offers %v", err, r.book.ids())
+		}
+	})
+}
+
 func TestRestartResumesOpenNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(nil)

@@ -102,7 +102,7 @@ func inPeriod(o flex.Obligation, at time.Time) bool {
 
 // resolve fills what the instruction leaves to its contract: operator and
 // direction. Content stays what the market said.
-func (c catalogue) resolve(in flex.Instruction, o flex.Obligation) flex.Instruction {
+func (i *Intake) resolve(c catalogue, in flex.Instruction, o flex.Obligation) flex.Instruction {
 	if in.Competition == "" {
 		in.Competition = o.Competition
 	}
@@ -119,8 +119,9 @@ func (c catalogue) resolve(in flex.Instruction, o flex.Obligation) flex.Instruct
 	if in.Direction.Sign() != 0 {
 		return in
 	}
-	in.Direction = o.Direction
-	if in.Direction.Sign() == 0 {
+	if i.cfg.Direction != nil {
+		in.Direction = i.cfg.Direction(in, o, k)
+	} else if in.Direction = o.Direction; in.Direction.Sign() == 0 {
 		in.Direction = k.Direction
 	}
 	if in.Direction.Sign() != 0 {

@@ -119,7 +119,7 @@ func (i *Intake) matchOne(ctx context.Context, src source, cat catalogue, in fle
 		b.strangers = append(b.strangers, in)
 		return
 	}
-	in = cat.resolve(in, o)
+	in = i.resolve(cat, in, o)
 	assets, wait := i.capacities(ctx, cat, o, ids, b, stop)
 	if wait && i.mayWait(in) {
 		b.waiting++

@@ -26,8 +26,17 @@ func (i *Intake) Poll(ctx context.Context) error {
 	got, _, err := i.cfg.Fetcher.List(listCtx, st.At.Add(-listBack))
 	cancel()
 	if err != nil {
-		return fmt.Errorf("cannot list instructions: %w", err)
+		err = fmt.Errorf("cannot list instructions: %w", err)
 	}
+	if err != nil && len(got) == 0 {
+		return err
+	}
+	// A list that broke off is good as far as it goes.
+	return errors.Join(err, i.admitListed(ctx, got))
+}
+
+// admitListed takes a list through the same path as a notification's set.
+func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction) error {
 	got = named(got)
 	src := source{id: pollID, door: flex.DoorPoll}
 	i.stopFirst(ctx, src, got)

@@ -33,7 +33,7 @@ func (i *Intake) stopFirst(ctx context.Context, src source, ins []flex.Instructi
 		if i.stops.note(keyOf(in)) > 0 {
 			continue
 		}
-		i.cfg.Stopper.StopNow(cat.resolve(in, o), time.Now())
+		i.cfg.Stopper.StopNow(i.resolve(cat, in, o), time.Now())
 		i.log.Info("stop received, acting at once", "instruction", in.ID, "stops", in.Stops, "obligation", in.Obligation, "door", src.door)
 	}
 }

@@ -163,19 +163,23 @@ func (s *Sync) sync(ctx context.Context) (again bool, err error) {
 	if len(s.detailed) > maxDetails {
 		clear(s.detailed)
 	}
-	listed, err := s.cfg.Market.Obligations(ctx, since, to)
-	if err != nil {
-		return false, fmt.Errorf("cannot list obligations: %w", err)
+	listed, broken := s.cfg.Market.Obligations(ctx, since, to)
+	if broken != nil {
+		broken = fmt.Errorf("cannot list obligations: %w", broken)
+	}
+	if broken != nil && len(listed) == 0 {
+		return false, broken
 	}
 	have, err := loadCatalogue(ctx, s.cfg.Book)
 	if err != nil {
 		return false, fmt.Errorf("cannot read the contracts: %w", err)
 	}
 	var ch flex.Changes
-	gone := s.vanished(have, listed, since, to)
-	for _, o := range gone {
-		o.GoneAt = st.At
-		ch.Obligations = append(ch.Obligations, o)
+	if broken == nil { // a list with holes ends no contract
+		for _, o := range s.vanished(have, listed, since, to) {
+			o.GoneAt = st.At
+			ch.Obligations = append(ch.Obligations, o)
+		}
 	}
 	var fresh []flex.Obligation
 	for _, o := range listed {
@@ -192,6 +196,9 @@ func (s *Sync) sync(ctx context.Context) (again bool, err error) {
 	detail := s.details(ctx, have, listed, fresh, st.At, &ch)
 	if err := s.write(ctx, st, ch); err != nil {
 		return false, err
+	}
+	if broken != nil {
+		return false, broken
 	}
 	return len(s.missing) > 0, detail
 }
