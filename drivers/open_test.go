@@ -100,7 +100,7 @@ func TestAProbeTellsWhatItFindsAndWritesNothing(t *testing.T) {
 			if res.Base != 40000 || len(res.Models) < 2 || res.Plate.Role != c.role || res.Plate.Method != c.method || res.Plate.Serial == "" || res.Reading == nil {
 				t.Errorf("%+v", res)
 			}
-			words, err := drivers.ReadRaw(t.Context(), s.dev.Addr(), s.dev.Unit(), 40000, 3)
+			words, err := drivers.ReadRaw(t.Context(), s.dev.Addr(), s.dev.Unit(), 3, 40000, 3)
 			if err != nil || len(words) != 3 || words[0] != 0x5375 || words[1] != 0x6E53 || words[2] != 1 {
 				t.Errorf("raw %v, %v", words, err)
 			}

@@ -77,15 +77,34 @@ func identify(ctx context.Context, e *modbus.Endpoint, address string, unit uint
 	return nil, flex.Nameplate{}, first
 }
 
-// ReadRaw reads holding registers as they are.
-func ReadRaw(ctx context.Context, address string, unit uint8, addr, count uint16) ([]uint16, error) {
+// ReadRaw reads registers as they are, holding (function code 3) or input (4),
+// over a connection of its own: for devices that no agent has open.
+func ReadRaw(ctx context.Context, address string, unit, fn byte, addr, count uint16) ([]uint16, error) {
 	var words []uint16
-	err := with(ctx, address, slog.New(slog.DiscardHandler), func(ctx context.Context, e *modbus.Endpoint) error {
-		r, err := e.Do(ctx, modbus.Request{Unit: unit, Func: modbus.ReadHolding, Addr: addr, Count: count})
-		words = r.Words
+	err := with(ctx, address, slog.New(slog.DiscardHandler), func(ctx context.Context, e *modbus.Endpoint) (err error) {
+		words, err = raw(ctx, e, unit, fn, addr, count)
 		return err
 	})
 	return words, err
+}
+
+// ReadRaw reads registers of a configured device over the connection that is
+// already there.
+func (s *Set) ReadRaw(ctx context.Context, id flex.DeviceID, fn byte, addr, count uint16) ([]uint16, error) {
+	for _, d := range s.devices {
+		if d.ID() == id {
+			return raw(ctx, s.endpoints[s.at[id]], d.Unit(), fn, addr, count)
+		}
+	}
+	return nil, flex.Refuse(flex.ReasonNotOurs, "there is no device %q in the configuration", id)
+}
+
+func raw(ctx context.Context, e *modbus.Endpoint, unit, fn byte, addr, count uint16) ([]uint16, error) {
+	if fn != modbus.ReadHolding && fn != modbus.ReadInput {
+		return nil, fmt.Errorf("function code %d does not read registers: use %d or %d", fn, modbus.ReadHolding, modbus.ReadInput)
+	}
+	r, err := e.Do(ctx, modbus.Request{Unit: unit, Func: fn, Addr: addr, Count: count})
+	return r.Words, err
 }
 
 // with runs f over an endpoint of its own and ends that endpoint.

@@ -96,6 +96,10 @@ func (p *Profile) readKind(f *fields, in *flex.Instruction) {
 	kind, given := f.text(p.Instruction.Type, maxText)
 	switch {
 	case in.Kind == flex.KindStop:
+		// Zero capacity calls back this instruction, and no other.
+		if !p.Stop.TypeWords.has(kind) && len(in.Stops) == 0 {
+			in.Stops = []flex.InstructionID{in.ID}
+		}
 	case p.Stop.TypeWords.has(kind) || in.Status != "" && p.Stop.StatusWords.has(in.Status):
 		in.Kind = flex.KindStop
 	default:
