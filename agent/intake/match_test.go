@@ -250,3 +250,23 @@ func TestSyncRaisesAndClears(t *testing.T) {
 		}
 	})
 }
+
+func TestTwoDoorsAtOnceOfferOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(nil)
+		for _, u := range []string{"u1", "u2"} {
+			r.market.sets[u] = []flex.Instruction{start("i1", "a")}
+			if err := r.Accept(t.Context(), body(u)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.book.gate = make(chan struct{}) // both match before either commits
+		r.start(t)
+		synctest.Wait()
+		close(r.book.gate)
+		synctest.Wait()
+		if got := r.book.ids(); !slices.Equal(got, []string{"i1/a"}) {
+			t.Errorf("offers = %v", got)
+		}
+	})
+}
