@@ -1,0 +1,187 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"flexd/agent/flex"
+)
+
+// pump carries rows from the outbox to the broker: at most a window of them
+// without PUBACK, each once per connection, each stream in order.
+type pump struct {
+	s       *session
+	lanes   []*lane
+	flights []flight // in the order of their publishing
+
+	stateBody, birthBody []byte // as last published
+	stateAt              time.Time
+}
+
+// flight is a publish without PUBACK. lane is nil for state and birth.
+type flight struct {
+	token mqtt.Token
+	lane  *lane
+	seq   uint64
+	until time.Time
+}
+
+// newPump orders the lanes by what must arrive first.
+func newPump(s *session) *pump {
+	out := s.f.cfg.Outbox
+	p := &pump{s: s}
+	for _, stream := range []flex.Stream{flex.StreamAck, flex.StreamEvent, flex.StreamTele, flex.StreamResp} {
+		l := &lane{stream: stream, more: true, log: s.f.cfg.Log}
+		if stream == flex.StreamTele {
+			if s.f.cfg.Series == nil {
+				continue
+			}
+			l.head, l.done = s.f.cfg.Series.Head, s.f.cfg.Series.Done
+		} else {
+			l.head = func(ctx context.Context, n int) ([]flex.Message, error) { return out.Head(ctx, stream, n) }
+			l.done = func(ctx context.Context, upto uint64) error { return out.Done(ctx, stream, upto) }
+		}
+		p.lanes = append(p.lanes, l)
+	}
+	return p
+}
+
+// run serves until the session or ctx ends, and tells why.
+func (p *pump) run(ctx context.Context) error {
+	limit := p.s.f.limit
+	poll, state, birth := time.NewTicker(limit.poll), time.NewTicker(limit.state), time.NewTicker(limit.birth)
+	defer poll.Stop()
+	defer state.Stop()
+	defer birth.Stop()
+	for {
+		if err := p.turn(ctx); err != nil {
+			return err
+		}
+		var answered <-chan struct{}
+		if len(p.flights) > 0 {
+			answered = p.flights[0].token.Done()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.s.ctx.Done():
+			return context.Cause(p.s.ctx)
+		case <-answered:
+		case <-p.s.f.wake:
+			p.look()
+		case <-poll.C:
+			p.look()
+		case <-state.C:
+			p.refreshState()
+		case <-birth.C:
+			p.refreshBirth()
+		}
+	}
+}
+
+// turn takes what was acknowledged, frees it, and sends what fits.
+func (p *pump) turn(ctx context.Context) error {
+	if err := p.collect(); err != nil {
+		return err
+	}
+	p.free(ctx)
+	p.fill(ctx)
+	return nil
+}
+
+// look has every lane ask its outbox again.
+func (p *pump) look() {
+	for _, l := range p.lanes {
+		l.more = true
+	}
+}
+
+// collect takes the acknowledged flights from the front. Only the front: what
+// is taken is all that was published before it too, so that a lane may free
+// cumulatively (brokers answer in order, MQTT 3.1.1, 4.6).
+func (p *pump) collect() error {
+	for len(p.flights) > 0 {
+		f := p.flights[0]
+		select {
+		case <-f.token.Done():
+		default:
+			if time.Now().After(f.until) {
+				return fmt.Errorf("no PUBACK within %s: %w", p.s.f.limit.token, errToken)
+			}
+			return nil
+		}
+		if err := f.token.Error(); err != nil {
+			return fmt.Errorf("cannot publish: %w", err)
+		}
+		if err := context.Cause(p.s.ctx); err != nil {
+			return err // the token may be the library tidying up, not the broker's word
+		}
+		if !p.s.f.current(p.s.generation) {
+			return fmt.Errorf("acknowledgement of an older connection")
+		}
+		if f.lane != nil {
+			f.lane.puback = f.seq
+		}
+		p.flights = p.flights[1:]
+	}
+	return nil
+}
+
+// free deletes the rows that are acknowledged by whoever counts.
+func (p *pump) free(ctx context.Context) {
+	for _, l := range p.lanes {
+		upto := l.puback
+		if p.s.f.cfg.BackendAcks {
+			upto = p.s.f.grantedUpto(l.stream)
+		}
+		if n := l.free(ctx, upto); n > 0 {
+			p.s.f.count(0, n)
+		}
+	}
+}
+
+// fill publishes until the window is full, the first lanes first.
+func (p *pump) fill(ctx context.Context) {
+	for _, l := range p.lanes {
+		for len(p.flights) < window {
+			m, ok := l.next(ctx)
+			if !ok {
+				break
+			}
+			// Before the publish: the backend may acknowledge at once.
+			p.s.f.publishing(l.stream, m.Seq)
+			p.fly(l, m.Seq, p.s.publish(l.stream, false, p.s.f.flat(m)))
+			p.s.f.count(1, 0)
+		}
+	}
+}
+
+func (p *pump) fly(l *lane, seq uint64, token mqtt.Token) {
+	p.flights = append(p.flights, flight{token: token, lane: l, seq: seq, until: time.Now().Add(p.s.f.limit.token)})
+}
+
+// refreshState publishes the state when it changed, and now and then anyway.
+func (p *pump) refreshState() {
+	f := p.s.f
+	body := f.marshal("state", f.cfg.State)
+	if bytes.Equal(body, p.stateBody) && time.Since(p.stateAt) < f.limit.refresh {
+		return
+	}
+	p.stateBody, p.stateAt = body, time.Now()
+	p.fly(nil, 0, p.s.publish(streamState, true, f.stateMessage("online", body)))
+}
+
+// refreshBirth publishes the birth when it changed: devices come up late.
+func (p *pump) refreshBirth() {
+	f := p.s.f
+	body := f.marshal("birth", f.cfg.Birth)
+	if bytes.Equal(body, p.birthBody) {
+		return
+	}
+	p.birthBody = body
+	p.fly(nil, 0, p.s.publish(streamBirth, true, f.flat(f.fresh(streamBirth, body))))
+}
