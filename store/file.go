@@ -17,13 +17,9 @@ const backupSuffix = ".backup"
 func restoreOrCreate(path string, o Options) error {
 	tmp := path + ".new"
 	_ = os.Remove(tmp) // of a start that was cut
-	if b, err := openFile(path+backupSuffix, o); err == nil {
-		err = b.copyTo(tmp)
-		if err = firstError(err, b.Close()); err == nil {
-			o.Log.Warn("the last backup of the state is in use", "file", path+backupSuffix)
-			return rename(tmp, path)
-		}
-		_ = os.Remove(tmp)
+	if restore(path+backupSuffix, tmp, o) {
+		o.Log.Warn("the last backup of the state is in use", "file", path+backupSuffix)
+		return rename(tmp, path)
 	}
 	b, err := bbolt.Open(tmp, 0o600, options(o.MaxSize))
 	if err != nil {
@@ -34,6 +30,24 @@ func restoreOrCreate(path string, o Options) error {
 		return fmt.Errorf("cannot make the state file: %w", err)
 	}
 	return rename(tmp, path)
+}
+
+// restore copies a good backup to tmp, and tells whether there was one.
+func restore(backup, tmp string, o Options) bool {
+	if _, err := os.Stat(backup); err != nil {
+		return false // opening would make one
+	}
+	b, err := openFile(backup, o)
+	if err != nil {
+		o.Log.Error("the backup of the state cannot be used", "error", err)
+		return false
+	}
+	if err := firstError(b.copyTo(tmp), b.Close()); err != nil {
+		o.Log.Error("the backup of the state cannot be copied", "error", err)
+		_ = os.Remove(tmp)
+		return false
+	}
+	return true
 }
 
 // copyTo writes a consistent, synced copy.

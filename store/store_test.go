@@ -256,6 +256,9 @@ func TestAMissingFileWithTracesCountsAsLost(t *testing.T) {
 	} else {
 		_ = db.Close()
 	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) != 1 {
+		t.Errorf("the first start leaves %v, want the state file alone", left)
+	}
 	_ = os.Remove(path)
 	_ = os.WriteFile(filepath.Join(filepath.Dir(path), "series.db"), []byte("x"), 0o600)
 	if !mustOpen(t, path).Lost() {

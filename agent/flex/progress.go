@@ -30,15 +30,15 @@ type Progress struct {
 
 // DeviceStatus is one device as people and the fleet see it.
 type DeviceStatus struct {
-	ID        DeviceID  `json:"id"`
-	Role      Role      `json:"role"`
-	Endpoint  string    `json:"endpoint"`
-	Unit      uint8     `json:"unit"`
-	Online    bool      `json:"online"`
-	Plate     Nameplate `json:"plate"`
-	Reading   *Reading  `json:"reading,omitempty"`
-	Target    Target    `json:"target"`
-	Proof     Proof     `json:"proof"`
+	ID       DeviceID  `json:"id"`
+	Role     Role      `json:"role"`
+	Endpoint string    `json:"endpoint"`
+	Unit     uint8     `json:"unit"`
+	Online   bool      `json:"online"`
+	Plate    Nameplate `json:"plate"`
+	Reading  *Reading  `json:"reading,omitempty"`
+	Target   Target    `json:"target"`
+	Proof    Proof     `json:"proof"`
 	// Held tells that the journal is open: a release is owed some day.
 	Held bool `json:"held,omitempty"`
 	// ReleaseOwed tells that the release was due and is not proven yet.

@@ -95,6 +95,9 @@ func (m *Market) Subscription() (event, hint string) {
 	return event, fmt.Sprintf("in the account at %s, subscribe the webhook to the event %s (not to the other dispatch webhook, unless the market told you so)", m.at.base, event)
 }
 
+// WebhookEvent is the event to subscribe the webhook to.
+func (p *Profile) WebhookEvent() string { return string(p.Notification.EventName) }
+
 // Profile gives the profile in use.
 func (m *Market) Profile() *Profile { return m.profile }
 

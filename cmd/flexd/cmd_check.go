@@ -82,7 +82,7 @@ func describe(rep *report, c *config.Config) error {
 	}
 	rep.OK, rep.Site, rep.Devices, rep.Assets = true, string(c.Site.ID), len(c.Devices), len(c.Assets)
 	if c.Ingress.Webhook != nil {
-		rep.Subscribe = &subscription{URL: publicURL(c.Ingress.Webhook), Event: profile.EventName()}
+		rep.Subscribe = &subscription{URL: publicURL(c.Ingress.Webhook), Event: profile.WebhookEvent()}
 	} else {
 		rep.Notes = append(rep.Notes, fmt.Sprintf("no webhook door: instructions are found by polling every %v", c.Market.Poll))
 	}

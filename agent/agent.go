@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"flexd/agent/clock"
+	"flexd/agent/control"
+	"flexd/agent/dispatch"
+	"flexd/agent/fleet"
+	"flexd/agent/health"
+	"flexd/agent/ingress"
+	"flexd/agent/intake"
+	"flexd/agent/local"
+	"flexd/agent/piclo"
+	"flexd/agent/run"
+	"flexd/drivers"
+	"flexd/firmware"
+	"flexd/store"
+	"flexd/store/series"
+	"flexd/systemd"
+)
+
+// Limits of starting and stopping.
+const (
+	recoverLimit  = 5 * time.Second  // devices come before market and broker, but not for ever
+	shutdownLimit = 30 * time.Second // less than TimeoutStopSec of the unit
+	beatLimit     = 10 * time.Second // a vital loop that has not finished a cycle for longer is stuck
+)
+
+// Agent is the whole of flexd, built and ready to run. Everything it needs
+// comes from its configuration file.
+type Agent struct {
+	log      *slog.Logger
+	conf     loaded
+	id       firmware.Identity
+	wall     *clock.Wall
+	health   *health.Tracker
+	events   *events
+	db       *store.DB
+	series   *series.DB
+	devices  *drivers.Set
+	market   *piclo.Market
+	board    *dispatch.Board
+	engine   *dispatch.Engine
+	control  *control.Controller
+	intake   *intake.Intake
+	sync     *intake.Sync
+	webhook  *ingress.Webhook // nil when there is no such door
+	poller   *ingress.Poller
+	fleet    *fleet.Fleet // nil when there is no broker
+	tele     *telemetry
+	page     *local.Page // nil when off
+	socket   *local.Socket
+	notifier *systemd.Notifier
+	group    *run.Group
+	beat     run.Beat
+	started  time.Time
+	session  uint64
+	closing  sync.Once
+	closeErr error
+}
+
+// New builds an agent from the configuration at path. Nothing outside this
+// process is touched but the store. The error wraps ErrNoConfig when there is
+// neither a usable configuration nor a last good one.
+func New(path string, log *slog.Logger) (*Agent, error) {
+	a := &Agent{log: log, id: firmware.Self(), notifier: systemd.FromEnv(), started: time.Now().UTC()}
+	a.wall = clock.New(&clock.System{}, a.id.Built)
+	a.events = newEvents(log, a.wall.Stamp)
+	a.health = health.New(items(), a.events.changed)
+	conf, err := load(path, a.openStore, log)
+	if err != nil {
+		return nil, err
+	}
+	a.conf, a.db = conf, conf.db
+	a.events.commit = a.db.Commit
+	if err := a.build(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	a.raiseAtStart()
+	return a, nil
+}
+
+// raiseAtStart says aloud what was found while building.
+func (a *Agent) raiseAtStart() {
+	if a.conf.broken != nil {
+		a.health.Raise(codeConfigBroken, "", fmt.Sprintf("%v; the last good configuration runs on", a.conf.broken))
+	}
+	if a.db.Lost() {
+		a.health.Raise(codeStateLost, "", "the state file was damaged or missing: it is kept aside, and a backup or an empty one is in use")
+	}
+}
+
+// Run starts everything in order and serves until ctx ends, then hands the
+// devices back. It returns nil after an orderly end.
+func (a *Agent) Run(ctx context.Context) error {
+	// The devices' connections outlive everything else: they are needed for
+	// the last release.
+	wires, cut := context.WithCancel(context.WithoutCancel(ctx))
+	var wiring sync.WaitGroup
+	wiring.Go(func() {
+		if err := a.devices.Run(wires); err != nil && wires.Err() == nil {
+			a.log.Error("the device connections failed", "error", err)
+		}
+	})
+	defer func() { cut(); wiring.Wait() }()
+
+	a.log.Info("flexd starts", "version", a.id.Version, "site", a.conf.cfg.Site.ID, "config", a.conf.source())
+	if err := a.engine.Recover(ctx); err != nil {
+		return fmt.Errorf("cannot take up the instructions where they were: %w", err)
+	}
+	// Recovery of devices comes before webhook, market and broker.
+	rctx, done := context.WithTimeout(ctx, recoverLimit)
+	if err := a.control.Recover(rctx); err != nil {
+		a.log.Warn("not every device is recovered yet, it is retried for ever", "error", err)
+	}
+	done()
+
+	err := a.group.Run(ctx)
+	a.shutdown(err)
+	return err
+}
+
+// shutdown hands the devices back. After a vital failure the service manager
+// starts us again within seconds: devices that fall back by themselves keep
+// their lease for that time, the others are released.
+func (a *Agent) shutdown(failed error) {
+	if err := a.notifier.Stopping(shutdownLimit); err != nil {
+		a.log.Warn("cannot tell the service manager", "error", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
+	defer cancel()
+	if err := a.control.Shutdown(ctx, failed == nil); err != nil {
+		a.log.Error("not every device is released, the next start goes on with it", "error", err)
+		return
+	}
+	if failed == nil {
+		a.log.Info("every device is handed back")
+	}
+}
+
+// Ready closes once every vital part serves.
+func (a *Agent) Ready() <-chan struct{} { return a.group.Ready() }
+
+// Close gives the files back. Call it after Run has returned.
+func (a *Agent) Close() error {
+	a.closing.Do(func() {
+		if a.series != nil {
+			a.closeErr = errors.Join(a.closeErr, a.series.Close())
+		}
+		if a.db != nil {
+			a.closeErr = errors.Join(a.closeErr, a.db.Close())
+		}
+	})
+	return a.closeErr
+}
+
+// attend tells the service manager when everything serves, and feeds its
+// watchdog only while the control loop completes its cycles: a watchdog fed by
+// a timer proves only that timers work.
+func (a *Agent) attend(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.group.Ready():
+	}
+	a.log.Info("flexd is ready", "site", a.conf.cfg.Site.ID)
+	if err := a.notifier.Ready("serving site " + string(a.conf.cfg.Site.ID)); err != nil {
+		return err
+	}
+	interval := a.notifier.WatchdogInterval()
+	if interval == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			if !a.beat.Alive(now, beatLimit) {
+				a.log.Error("the control loop has not completed a cycle, the watchdog is not fed", "limit", beatLimit)
+				continue
+			}
+			if err := a.notifier.Feed(); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"flexd/agent/allocate"
+	"flexd/agent/control"
+	"flexd/agent/dispatch"
+	"flexd/agent/fleet"
+	"flexd/agent/flex"
+	"flexd/agent/ingress"
+	"flexd/agent/intake"
+	"flexd/agent/local"
+	"flexd/agent/piclo"
+	"flexd/agent/run"
+	"flexd/drivers"
+	"flexd/store"
+	"flexd/store/series"
+)
+
+// build makes every part, in the order in which they need one another.
+func (a *Agent) build() error {
+	if err := a.takeSession(); err != nil {
+		return err
+	}
+	var err error
+	if a.devices, err = drivers.Open(driverConfigs(a.conf.cfg.Devices), a.log); err != nil {
+		return err
+	}
+	a.board = dispatch.NewBoard()
+	a.buildTelemetry()
+	a.buildControl()
+	a.buildDispatch()
+	if err := a.buildMarket(); err != nil {
+		return err
+	}
+	if err := a.buildDoors(); err != nil {
+		return err
+	}
+	if err := a.buildFleet(); err != nil {
+		return err
+	}
+	a.buildLocal()
+	a.buildGroup()
+	return nil
+}
+
+func (a *Agent) buildTelemetry() {
+	interval := time.Minute
+	if m := a.conf.cfg.MQTT; m != nil {
+		interval = m.Telemetry
+	}
+	a.tele = newTelemetry(interval, a.log)
+}
+
+func (a *Agent) buildControl() {
+	cfg := a.conf.cfg
+	devices := make([]control.Device, 0, len(cfg.Devices))
+	settings := make([]control.DeviceSettings, 0, len(cfg.Devices))
+	for i, d := range a.devices.Devices() {
+		devices = append(devices, d)
+		c := cfg.Devices[i]
+		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, GridCharge: c.GridCharge, MaxPower: c.MaxPower})
+	}
+	a.control = control.New(control.Config{
+		Devices: devices, Settings: settings, Assets: allocation(cfg.Assets),
+		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter,
+		Decide: allocate.Decide, Board: a.board, Journal: a.db, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
+		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
+		OnReading: a.tele.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
+	})
+}
+
+func (a *Agent) buildDispatch() {
+	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: ledger{a.db}, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log})
+}
+
+func (a *Agent) buildMarket() error {
+	cfg := a.conf.cfg
+	profile, err := piclo.LoadProfile(cfg.Market.Profile)
+	if err != nil {
+		return fmt.Errorf("market.profile: %w", err)
+	}
+	a.market, err = piclo.Open(piclo.Config{Profile: profile, BaseURL: cfg.Market.BaseURL, ClientID: cfg.Market.ClientID,
+		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, Insecure: cfg.Market.Insecure, Log: a.log})
+	if err != nil {
+		return fmt.Errorf("market: %w", err)
+	}
+	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: a.db, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync})
+	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: a.db, Stopper: a.board, Clock: a.wall,
+		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Ours: ours(cfg.Assets), Policy: cfg.Market.Policy, Direction: a.market.ResolveDirection,
+		RefusedDir: filepath.Join(cfg.Data, refusedName)})
+	return nil
+}
+
+func (a *Agent) buildDoors() error {
+	cfg := a.conf.cfg
+	a.poller = ingress.NewPoller(ingress.PollerConfig{Intake: a.intake, Every: cfg.Market.Poll, Health: a.health, Log: a.log})
+	hook := cfg.Ingress.Webhook
+	if hook == nil {
+		return nil
+	}
+	p, err := paths(hook.Cert, hook.Key)
+	if err != nil {
+		return fmt.Errorf("ingress.webhook.tls: %w", err)
+	}
+	a.webhook = ingress.NewWebhook(ingress.WebhookConfig{Listen: hook.Listen, Path: hook.Path, CertFile: p[0], KeyFile: p[1],
+		Intake: a.intake, Health: a.health, Log: a.log})
+	return nil
+}
+
+func (a *Agent) buildFleet() error {
+	m := a.conf.cfg.MQTT
+	if m == nil {
+		return nil
+	}
+	p, err := paths(m.CA, m.Cert, m.Key)
+	if err != nil {
+		return fmt.Errorf("mqtt: %w", err)
+	}
+	if a.series, err = series.Open(filepath.Join(a.conf.cfg.Data, seriesFile), series.Options{Log: a.log}); err != nil {
+		a.log.Error("telemetry cannot be kept, it is off until the next start", "error", err)
+	} else {
+		a.tele.put = func(ctx context.Context, at time.Time, blob []byte) error {
+			_, err := a.series.Append(ctx, at, blob)
+			return err
+		}
+	}
+	a.fleet = fleet.New(fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
+		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.db, Series: seriesOutbox{a.series},
+		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, Log: a.log})
+	return nil
+}
+
+func (a *Agent) buildLocal() {
+	cfg := a.conf.cfg
+	view := &view{a}
+	if cfg.Local.Listen != "" {
+		a.page = local.NewPage(cfg.Local.Listen, view, a.log)
+	}
+	socket := cfg.Local.Socket
+	if socket == "" {
+		socket = local.DefaultSocket()
+	}
+	a.socket = local.NewSocket(socket, view, view, view, a.log)
+}
+
+func (a *Agent) buildGroup() {
+	g := run.NewGroup(a.log, a.health)
+	g.Vital(a.control, a.engine)
+	g.Auxiliary(a.intake, a.sync, a.poller, a.socket)
+	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	if a.tele.put != nil {
+		g.Auxiliary(run.Func("telemetry", a.tele.run))
+	}
+	if a.webhook != nil {
+		g.Auxiliary(a.webhook)
+	}
+	if a.fleet != nil {
+		g.Auxiliary(a.fleet)
+	}
+	if a.page != nil {
+		g.Auxiliary(a.page)
+	}
+	a.group = g
+}
+
+// ledger shows the store as the life-cycle needs it.
+type ledger struct{ *store.DB }
+
+// OpenRecords lists the records that are not final.
+func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
+	return l.Records(ctx, store.RecordQuery{Open: true})
+}
+
+// seriesOutbox shows the telemetry rows as messages.
+type seriesOutbox struct{ db *series.DB }
+
+// Head gives the oldest batches that are not delivered yet.
+func (s seriesOutbox) Head(ctx context.Context, n int) ([]flex.Message, error) {
+	if s.db == nil {
+		return nil, nil
+	}
+	rows, err := s.db.Head(ctx, n)
+	out := make([]flex.Message, len(rows))
+	for i, r := range rows {
+		out[i] = flex.Message{ID: fmt.Sprintf("tele-%d", r.Seq), Stream: flex.StreamTele, Seq: r.Seq, At: r.At, Schema: "tele/1", Body: r.Blob}
+	}
+	return out, err
+}
+
+// Done frees the batches up to a number.
+func (s seriesOutbox) Done(ctx context.Context, upto uint64) error {
+	if s.db == nil {
+		return nil
+	}
+	return s.db.Done(ctx, upto)
+}

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"flexd/agent/allocate"
+	"flexd/agent/config"
+	"flexd/agent/flex"
+	"flexd/drivers"
+)
+
+// driverConfigs is what the drivers need of the configured devices.
+func driverConfigs(devices []config.Device) []drivers.Config {
+	out := make([]drivers.Config, len(devices))
+	for i, d := range devices {
+		out[i] = drivers.Config{ID: d.ID, Driver: d.Driver, Role: d.Role, Address: d.Address, Unit: d.Unit, Sign: d.Sign,
+			GridCharge: d.GridCharge, AdoptLimit: d.AdoptLimit, Timeout: d.Timeout, Gap: d.Gap, ConnectDelay: d.ConnectDelay}
+	}
+	return out
+}
+
+// allocation is what the planner needs of the configured assets.
+func allocation(assets []config.Asset) []allocate.Asset {
+	out := make([]allocate.Asset, len(assets))
+	for i, a := range assets {
+		out[i] = allocate.Asset{ID: a.MarketID, Devices: a.Devices, Control: controlOf(a), MaxDispatch: a.MaxDispatch}
+	}
+	return out
+}
+
+func controlOf(a config.Asset) allocate.Control {
+	if a.Observe {
+		return allocate.Observe
+	}
+	return allocate.Setpoint
+}
+
+// ours are the market's ids of this site's assets.
+func ours(assets []config.Asset) []flex.AssetID {
+	out := make([]flex.AssetID, len(assets))
+	for i, a := range assets {
+		out[i] = a.MarketID
+	}
+	return out
+}

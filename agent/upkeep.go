@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"flexd/agent/allocate"
+	"flexd/agent/control"
+	"flexd/agent/dispatch"
+	"flexd/agent/flex"
+	"flexd/agent/health"
+	"flexd/agent/ingress"
+	"flexd/agent/intake"
+	"flexd/agent/run"
+	"flexd/store"
+)
+
+// Files of the data folder.
+const (
+	stateFile   = "state.db"
+	seriesFile  = "series.db"
+	backupFile  = "state.db.backup"
+	refusedName = "refused"
+)
+
+// Names of settings in the store.
+const (
+	settingSession = "session"
+	settingFloor   = "clock.floor"
+)
+
+// Health items of this room.
+const (
+	codeConfigBroken = "config_broken"
+	codeStateLost    = "state_lost"
+	codeBackup       = "backup_failed"
+)
+
+// items declares every alarm and notice of the agent.
+func items() []health.Item {
+	own := []health.Item{
+		{Code: codeConfigBroken, Severity: health.Alarm, Title: "The configuration is broken"},
+		{Code: codeStateLost, Severity: health.Alarm, Title: "The state was lost"},
+		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
+		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again"},
+		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
+	}
+	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items())
+}
+
+// openStore opens the state of a data folder.
+func (a *Agent) openStore(data string) (*store.DB, error) {
+	return store.Open(filepath.Join(data, stateFile), store.Options{Log: a.log, Now: func() time.Time { return time.Now().UTC() }})
+}
+
+// number reads a setting that is a counter or a time.
+func number(db *store.DB, name string) (uint64, error) {
+	raw, ok, err := db.Setting(name)
+	if err != nil || !ok || len(raw) != 8 {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(raw), nil
+}
+
+func putNumber(db *store.DB, name string, n uint64) error {
+	return db.PutSetting(name, binary.BigEndian.AppendUint64(nil, n))
+}
+
+// takeSession counts this start and lifts the clock's floor to the last time
+// that was stored.
+func (a *Agent) takeSession() error {
+	n, err := number(a.db, settingSession)
+	if err != nil {
+		return fmt.Errorf("cannot read the session number: %w", err)
+	}
+	a.session = n + 1
+	if err := putNumber(a.db, settingSession, a.session); err != nil {
+		return fmt.Errorf("cannot store the session number: %w", err)
+	}
+	floor, err := number(a.db, settingFloor)
+	if err != nil {
+		return fmt.Errorf("cannot read the clock's floor: %w", err)
+	}
+	a.wall.Raise(time.Unix(int64(floor), 0))
+	return nil
+}
+
+// upkeep keeps the store small, backed up, and the clock's floor current.
+func (a *Agent) upkeep(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		a.maintain(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *Agent) maintain(ctx context.Context) {
+	now, trust := a.wall.Now()
+	if trust != flex.ClockUntrusted {
+		if err := putNumber(a.db, settingFloor, uint64(now.Unix())); err != nil {
+			a.log.Warn("cannot store the clock's floor", "error", err)
+		}
+		if err := a.db.Prune(ctx, now); err != nil {
+			a.log.Warn("cannot prune the state", "error", err)
+		}
+	}
+	if err := a.db.Backup(ctx, filepath.Join(a.conf.cfg.Data, backupFile)); err != nil && ctx.Err() == nil {
+		a.health.Raise(codeBackup, "", err.Error())
+		return
+	}
+	a.health.Clear(codeBackup, "")
+}
+
+// hash names a configuration's text.
+func hash(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// keepKey has the market's key ready before the first notification comes, and
+// keeps it current, so that no notification waits for it.
+func (a *Agent) keepKey(ctx context.Context) error {
+	const often, seldom = time.Minute, 6 * time.Hour
+	for wait := time.Duration(0); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		if wait = seldom; a.market.RefreshKeys(ctx) != nil {
+			wait = often // the cached key serves meanwhile; the sync says what is wrong
+		}
+	}
+}
