@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -317,14 +316,4 @@ func TestNothingRunsAfterTheEnd(t *testing.T) {
 	stop()
 	c.cut()
 	until(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before+1 })
-}
-
-func TestSilentBrokerDoesNotHoldTheEnd(t *testing.T) {
-	c := relay(t, "127.0.0.1:1")
-	f := New(settings(c.l.Addr().String(), newMemory()))
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := f.Run(ctx); err != nil {
-		t.Error(err)
-	}
 }

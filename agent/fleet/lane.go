@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"flexd/agent/flex"
 )
@@ -20,6 +21,7 @@ type lane struct {
 	out    []uint64       // published and not freed, in order
 	puback uint64         // all up to here have a PUBACK of this connection
 	freed  uint64         // all up to here are deleted
+	moved  time.Time      // when it last got shorter, or began
 
 	failing bool // the outbox failed and that was said
 }
@@ -33,6 +35,9 @@ func (l *lane) next(ctx context.Context) (flex.Message, bool) {
 	}
 	if len(l.buf) == 0 {
 		return flex.Message{}, false
+	}
+	if len(l.out) == 0 {
+		l.moved = time.Now()
 	}
 	m := l.buf[0]
 	l.buf = l.buf[1:]
@@ -70,7 +75,7 @@ func (l *lane) free(ctx context.Context, upto uint64) int {
 		l.failed("cannot free", err)
 		return 0
 	}
-	l.freed = upto
+	l.freed, l.moved = upto, time.Now()
 	n := 0
 	for n < len(l.out) && l.out[n] <= upto {
 		n++
@@ -80,6 +85,12 @@ func (l *lane) free(ctx context.Context, upto uint64) int {
 		l.buf = l.buf[1:]
 	}
 	return n
+}
+
+// stalled tells whether rows have been out for too long without any being
+// acknowledged.
+func (l *lane) stalled(limit time.Duration) bool {
+	return len(l.out) > 0 && time.Since(l.moved) > limit
 }
 
 func (l *lane) failed(what string, err error) {

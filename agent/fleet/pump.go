@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 
 	"flexd/agent/flex"
 )
+
+var errGeneration = errors.New("the acknowledgement belongs to an older connection")
 
 // pump carries rows from the outbox to the broker: at most a window of them
 // without PUBACK, each once per connection, each stream in order.
@@ -83,12 +86,19 @@ func (p *pump) run(ctx context.Context) error {
 	}
 }
 
-// turn takes what was acknowledged, frees it, and sends what fits.
+// turn takes what was acknowledged, frees it, and sends what fits. A backend
+// that lost what the broker took gets it again only on another connection.
 func (p *pump) turn(ctx context.Context) error {
 	if err := p.collect(); err != nil {
 		return err
 	}
 	p.free(ctx)
+	for _, l := range p.lanes {
+		if l.stalled(p.s.f.limit.stall) {
+			return fmt.Errorf("%d rows of %s are without acknowledgement for %s: connecting anew to send them again",
+				len(l.out), l.stream, p.s.f.limit.stall)
+		}
+	}
 	p.fill(ctx)
 	return nil
 }
@@ -121,7 +131,7 @@ func (p *pump) collect() error {
 			return err // the token may be the library tidying up, not the broker's word
 		}
 		if !p.s.f.current(p.s.generation) {
-			return fmt.Errorf("acknowledgement of an older connection")
+			return errGeneration
 		}
 		if f.lane != nil {
 			f.lane.puback = f.seq

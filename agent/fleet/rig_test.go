@@ -2,12 +2,14 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -153,11 +155,10 @@ func start(t *testing.T, conf listeners.Config, e *ear, deny bool) (*hub, string
 	if err := s.AddHook(&gate{deny: deny}, nil); err != nil {
 		t.Fatal(err)
 	}
-	conf.Type, conf.ID = listeners.TypeTCP, "test"
 	if conf.Address == "" {
 		conf.Address = "127.0.0.1:0"
 	}
-	l := listeners.NewTCP(conf)
+	l := &door{conf: conf}
 	if err := s.AddListener(l); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +180,7 @@ func quick() limits {
 	l := defaults()
 	l.poll, l.state, l.birth = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	l.pauseMin, l.pauseMax = 10*time.Millisecond, 50*time.Millisecond
-	l.connect, l.token = 5*time.Second, 5*time.Second
+	l.connect, l.token, l.write = 5*time.Second, 5*time.Second, 500*time.Millisecond
 	return l
 }
 
@@ -224,6 +225,68 @@ func until(t *testing.T, what string, ok func() bool) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+func untilError(t *testing.T, f *Fleet, want string) {
+	t.Helper()
+	last := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last error is %q", last)
+		}
+	}()
+	until(t, "an error with "+want, func() bool {
+		if e := f.Status().LastError; e != "" {
+			last = e
+		}
+		return strings.Contains(last, want)
+	})
+}
+
+// door is the broker's listener. The broker's own starts serving links while
+// it is being closed, which is a race in the test; this one waits for them.
+type door struct {
+	conf listeners.Config
+	l    net.Listener
+	wg   sync.WaitGroup
+
+	mu    sync.Mutex
+	links []net.Conn
+}
+
+func (d *door) Init(*slog.Logger) (err error) {
+	if d.l, err = net.Listen("tcp", d.conf.Address); err == nil && d.conf.TLSConfig != nil {
+		d.l = tls.NewListener(d.l, d.conf.TLSConfig)
+	}
+	return err
+}
+
+func (d *door) Serve(establish listeners.EstablishFn) {
+	for {
+		c, err := d.l.Accept()
+		if err != nil {
+			return
+		}
+		d.mu.Lock()
+		d.links = append(d.links, c)
+		d.mu.Unlock()
+		d.wg.Go(func() { _ = establish(d.ID(), c) })
+	}
+}
+
+func (d *door) ID() string       { return "door" }
+func (d *door) Address() string  { return d.l.Addr().String() }
+func (d *door) Protocol() string { return "tcp" }
+
+func (d *door) Close(clients listeners.CloseFn) {
+	_ = d.l.Close()
+	clients(d.ID())
+	d.mu.Lock()
+	for _, c := range d.links { // those that the broker does not know yet
+		_ = c.Close()
+	}
+	d.mu.Unlock()
+	d.wg.Wait()
 }
 
 // cutter is a TCP relay that cuts its links after a number of bytes up.

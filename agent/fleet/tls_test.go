@@ -140,14 +140,14 @@ func TestTLSRefusals(t *testing.T) {
 		"a CA file without certificate is said":    {a.listener("right"), a.file("ca.key"), "", "", "no certificate in"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, m := &ear{}, newMemory()
-			_, addr := start(t, listeners.Config{TLSConfig: c.server}, e, false)
+			m := newMemory()
 			m.add(flex.StreamAck, 1)
+			addr := hostile(t, c.server, polite)
 			cfg := settings(addr, m)
 			cfg.Broker, cfg.CAFile, cfg.CertFile, cfg.KeyFile = "mqtts://"+addr, c.ca, c.cert, c.key
 			f, _ := launch(t, cfg)
-			until(t, "an error with "+c.want, func() bool { return strings.Contains(f.Status().LastError, c.want) })
-			if len(e.on("ack")) != 0 || f.Status().Connected {
+			untilError(t, f, c.want)
+			if m.left(flex.StreamAck) != 1 || f.Status().Connected {
 				t.Error("the session came up")
 			}
 		})
