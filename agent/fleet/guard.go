@@ -20,12 +20,14 @@ var errPacket = errors.New("the broker sent a packet that is too large or malfor
 type guard struct {
 	net.Conn
 	framing framing
+	broken  func(error) // told before the library is, whose words are vaguer
 }
 
 // Read passes on what was read if it keeps to the limits.
 func (g *guard) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
 	if !g.framing.follow(p[:n]) {
+		g.broken(errPacket)
 		return 0, errPacket
 	}
 	return n, err

@@ -81,7 +81,7 @@ func TestHostileBroker(t *testing.T) {
 		"a SUBACK with two codes ends the connection": {subscribe, []byte{0x90, 4, 0, 3, 1, 1}, "too large or malformed"},
 		"a PUBACK for nothing frees nothing":          {rows, []byte{0x40, 2, 0xff, 0xfe}, "did not answer in time"},
 		"a huge packet ends the connection":           {rows, []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, "too large or malformed"},
-		"rubbish ends the connection":                 {rows, []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "connection lost"},
+		"rubbish ends the connection":                 {rows, []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "too large or malformed"},
 		"a flood of requests ends the connection":     {rows, []byte(flood), "faster than they can be handled"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -124,11 +124,11 @@ func (p *pump) collect() error {
 			}
 			return nil
 		}
-		if err := f.token.Error(); err != nil {
-			return fmt.Errorf("cannot publish: %w", err)
-		}
 		if err := context.Cause(p.s.ctx); err != nil {
 			return err // the token may be the library tidying up, not the broker's word
+		}
+		if err := f.token.Error(); err != nil {
+			return fmt.Errorf("cannot publish: %w", err)
 		}
 		if !p.s.f.current(p.s.generation) {
 			return errGeneration

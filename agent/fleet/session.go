@@ -125,7 +125,7 @@ func (s *session) socket(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{Conn: conn}
+	g := &guard{Conn: conn, broken: s.cancel}
 	s.mu.Lock()
 	s.conn = g
 	s.mu.Unlock()
@@ -178,6 +178,9 @@ func (s *session) await(ctx context.Context, token mqtt.Token) error {
 	defer limit.Stop()
 	select {
 	case <-token.Done():
+		if err := context.Cause(s.ctx); err != nil {
+			return err // says more than the token, which the library may just be tidying up
+		}
 		return token.Error()
 	case <-ctx.Done():
 		return ctx.Err()
