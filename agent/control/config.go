@@ -1,0 +1,152 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"flexd/agent/allocate"
+	"flexd/agent/flex"
+)
+
+// Device is one inverter, battery or meter. Every method honours its context.
+type Device interface {
+	Reader
+	Writer
+	ID() flex.DeviceID
+	Endpoint() string
+	Unit() uint8
+}
+
+// Reader looks at a device and changes nothing.
+type Reader interface {
+	Open(ctx context.Context) (flex.Nameplate, error)
+	Read(ctx context.Context) (flex.Reading, error)
+	Snapshot(ctx context.Context) (flex.Snapshot, error)
+	Verify(ctx context.Context, t flex.Target) (flex.Receipt, error)
+}
+
+// Writer changes a device.
+type Writer interface {
+	Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
+	Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error)
+	Neutral(ctx context.Context) (flex.Receipt, error)
+}
+
+// Board is what to carry out, in memory.
+type Board interface {
+	Orders
+	// StoreFailing tells that decisions cannot be stored at present.
+	StoreFailing() bool
+	OnChange(fn func())
+}
+
+// Orders are the dispatches that are scheduled or active, and the local holds.
+type Orders interface {
+	Running() []flex.Dispatch
+	Holds() []flex.Hold
+}
+
+// Journal keeps what is owed to the devices.
+type Journal interface {
+	Commit(ctx context.Context, c flex.Changes) error
+	Journal(ctx context.Context) ([]flex.JournalEntry, error)
+}
+
+// Health is told what is wrong and what is well again. It must not block.
+type Health interface {
+	Raise(code, subject, text string)
+	Clear(code, subject string)
+}
+
+// DeviceSettings is what the site's configuration says of a device.
+type DeviceSettings struct {
+	ID         flex.DeviceID
+	Role       flex.Role // "" when the device tells
+	ReserveSoC flex.Percent
+	GridCharge bool
+	MaxPower   flex.Watts // magnitude either way, 0: the rating
+}
+
+// Config is what a Controller needs. Quiet, OnReading, OnChange and Beat may
+// be nil; they must not block. Zero times mean the defaults below.
+type Config struct {
+	Devices     []Device
+	Settings    []DeviceSettings // in the order of Devices
+	Assets      []allocate.Asset
+	ImportLimit flex.Watts
+	ExportLimit flex.Watts
+	Meter       flex.DeviceID
+	Decide      func(allocate.Input) allocate.Plan
+	Board       Board
+	Journal     Journal
+	Lost        bool // the journal was lost: bring every device to neutral
+	Stamp       func() flex.Stamp
+	Quiet       func(flex.DeviceID, time.Time)
+	Health      Health
+	Log         *slog.Logger
+	OnReading   func(flex.Reading)
+	OnChange    func() // a fact of Progress is new
+	Beat        func() // a cycle of the planner is complete
+
+	Poll       time.Duration // between two readings of a device
+	Lease      time.Duration // after which a device falls back by itself
+	Settle     time.Duration // ramp and settling before delivery is judged
+	StoreLimit time.Duration // how long the store may fail before all is released
+}
+
+// Times of control.
+const (
+	tickEvery    = time.Second      // the planner looks at least so often
+	defaultPoll  = time.Second      // every device is sampled so often
+	defaultLease = 60 * time.Second // RvrtTms of gateways in use for dynamic export
+	prepareAhead = 60 * time.Second // found state is journaled so early
+	settle       = 10 * time.Second // verify window: ramp + 10 s
+	storeLimit   = 60 * time.Second
+	verifyEvery  = 10 * time.Second // registers are read back between two refreshes
+	refreshEarly = 2 * time.Second  // so that a kept-quiet line does not make a refresh late
+	operation    = 10 * time.Second // one conversation with a device
+	cutAfter     = 50 * time.Millisecond
+	owedAfter    = 5 * time.Second // a release that takes longer is an alarm
+	offlineAfter = 3               // failures in a row
+	blockedFor   = 30 * time.Second
+	badFor       = 3 * time.Second  // a dip shorter than that is not missing delivery
+	calmFor      = 60 * time.Second // without new interference, before its alarm ends
+	intentEvery  = 10 * time.Second // how often a moving setpoint is journaled
+	clearAtMost  = time.Second      // how long a changed cap waits for the disk
+
+	openMin, openMax   = 500 * time.Millisecond, 30 * time.Second
+	retryMin, retryMax = 200 * time.Millisecond, 5 * time.Second
+
+	minTolerance = flex.Watts(50) // delivered: max(2 % of the rating, 50 W)
+)
+
+// withDefaults fills what is zero.
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		of *time.Duration
+		to time.Duration
+	}{{&c.Poll, defaultPoll}, {&c.Lease, defaultLease}, {&c.Settle, settle}, {&c.StoreLimit, storeLimit}} {
+		if *d.of <= 0 {
+			*d.of = d.to
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Stamp == nil {
+		c.Stamp = func() flex.Stamp { return flex.Stamp{At: time.Now().UTC(), Clock: flex.ClockHoldover} }
+	}
+	for _, fn := range []*func(){&c.OnChange, &c.Beat} {
+		if *fn == nil {
+			*fn = func() {}
+		}
+	}
+	if c.Quiet == nil {
+		c.Quiet = func(flex.DeviceID, time.Time) {}
+	}
+	if c.OnReading == nil {
+		c.OnReading = func(flex.Reading) {}
+	}
+	return c
+}

@@ -1,0 +1,327 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"flexd/agent/allocate"
+	"flexd/agent/flex"
+)
+
+// device is a battery with one register: what it was told. It falls back by
+// itself when its lease is not renewed, unless stubborn.
+type device struct {
+	id       flex.DeviceID
+	stubborn bool // never falls back
+	lag      time.Duration
+
+	mu        sync.Mutex
+	told      *flex.Watts
+	until     time.Time
+	applies   []time.Time
+	powers    []flex.Watts
+	reads     int
+	deaf      bool // nothing is answered until ctx ends
+	offline   bool
+	uncertain int // so many applies are done and reported as uncertain
+	ignores   bool
+	foreign   *flex.Refusal
+	neutral   int
+	audit     func(controlled bool) // called with every write
+}
+
+func (d *device) ID() flex.DeviceID { return d.id }
+func (d *device) Endpoint() string  { return string(d.id) + ":502" }
+func (d *device) Unit() uint8       { return 1 }
+
+func (d *device) reach(ctx context.Context) error {
+	d.mu.Lock()
+	deaf, offline, lag := d.deaf, d.offline, d.lag
+	d.mu.Unlock()
+	if deaf {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if offline {
+		return errors.New("connection refused")
+	}
+	if lag > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lag):
+		}
+	}
+	return ctx.Err()
+}
+
+func (d *device) lapse() {
+	if d.told != nil && !d.stubborn && !time.Now().Before(d.until) {
+		d.told = nil
+	}
+}
+
+func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
+	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000,
+		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn}, d.reach(ctx)
+}
+
+func (d *device) Read(ctx context.Context) (flex.Reading, error) {
+	if err := d.reach(ctx); err != nil {
+		return flex.Reading{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lapse()
+	d.reads++
+	w, soc, acting := flex.Watts(-200), flex.Percent(5000), d.told != nil
+	if d.told != nil && !d.ignores {
+		w = *d.told
+	}
+	return flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting}, nil
+}
+
+func (d *device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
+	if err := d.reach(ctx); err != nil {
+		return flex.Snapshot{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return flex.Snapshot{Device: d.id, At: time.Now(), Serial: "s-" + string(d.id), Controlled: d.told != nil, Foreign: d.foreign}, nil
+}
+
+func (d *device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error) {
+	if err := d.reach(ctx); err != nil {
+		return flex.Receipt{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lapse()
+	now := time.Now()
+	w := t.Power
+	d.told, d.until = &w, now.Add(t.Revert)
+	d.applies, d.powers = append(d.applies, now), append(d.powers, w)
+	if d.audit != nil {
+		d.audit(true)
+	}
+	if d.uncertain > 0 {
+		d.uncertain--
+		return flex.Receipt{Device: d.id, Sent: now}, flex.ErrUncertain
+	}
+	return flex.Receipt{Device: d.id, Sent: now, At: now, Echo: true, Holds: d.holds(), Effective: w}, nil
+}
+
+func (d *device) holds() []flex.Register {
+	if d.told == nil {
+		return []flex.Register{{Words: []uint16{0}}}
+	}
+	return []flex.Register{{Words: []uint16{1, uint16(*d.told)}}}
+}
+
+func (d *device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error) {
+	if err := d.reach(ctx); err != nil {
+		return flex.Receipt{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lapse()
+	return flex.Receipt{Device: d.id, At: time.Now(), Echo: d.told != nil && *d.told == t.Power, Holds: d.holds()}, nil
+}
+
+func (d *device) Release(ctx context.Context, _ flex.JournalEntry) (flex.Receipt, error) {
+	if err := d.reach(ctx); err != nil {
+		return flex.Receipt{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told = nil
+	return flex.Receipt{Device: d.id, At: time.Now(), Echo: true}, nil
+}
+
+func (d *device) Neutral(ctx context.Context) (flex.Receipt, error) {
+	d.mu.Lock()
+	d.neutral++
+	d.mu.Unlock()
+	return d.Release(ctx, flex.JournalEntry{})
+}
+
+func (d *device) set(fn func(*device)) { d.mu.Lock(); defer d.mu.Unlock(); fn(d) }
+
+// controlled tells whether the device is under a setpoint right now.
+func (d *device) controlled() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lapse()
+	return d.told != nil
+}
+
+func (d *device) log() (times []time.Time, powers []flex.Watts) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.applies), slices.Clone(d.powers)
+}
+
+// board is a settable board.
+type board struct {
+	mu       sync.Mutex
+	running  []flex.Dispatch
+	holds    []flex.Hold
+	failing  bool
+	onChange func()
+}
+
+func (b *board) Running() []flex.Dispatch {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.running)
+}
+func (b *board) Holds() []flex.Hold { b.mu.Lock(); defer b.mu.Unlock(); return slices.Clone(b.holds) }
+func (b *board) StoreFailing() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.failing }
+func (b *board) OnChange(fn func()) { b.onChange = fn }
+func (b *board) change(fn func(*board)) {
+	b.mu.Lock()
+	fn(b)
+	b.mu.Unlock()
+	b.onChange()
+}
+
+// journal is a disk that can fail and hang.
+type journal struct {
+	mu      sync.Mutex
+	entries map[flex.DeviceID]flex.JournalEntry
+	fail    bool
+	hang    chan struct{}
+	commits int
+}
+
+func (j *journal) Commit(ctx context.Context, c flex.Changes) error {
+	j.mu.Lock()
+	hang := j.hang
+	j.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fail {
+		return errors.New("no space left on device")
+	}
+	j.commits++
+	for _, e := range c.JournalOpen {
+		j.entries[e.Device] = e
+	}
+	for _, id := range c.JournalClose {
+		delete(j.entries, id)
+	}
+	return nil
+}
+
+func (j *journal) Journal(context.Context) ([]flex.JournalEntry, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Collect(maps.Values(j.entries)), nil
+}
+
+func (j *journal) open(id flex.DeviceID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, ok := j.entries[id]
+	return ok
+}
+
+// alarms remembers what is raised.
+type alarms struct {
+	mu sync.Mutex
+	on map[string]bool
+	at map[string]bool // ever
+}
+
+func (a *alarms) Raise(code, subject, _ string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.on[code+" "+subject], a.at[code+" "+subject] = true, true
+}
+func (a *alarms) Clear(code, subject string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.on, code+" "+subject)
+}
+func (a *alarms) is(what string) bool   { a.mu.Lock(); defer a.mu.Unlock(); return a.on[what] }
+func (a *alarms) ever(what string) bool { a.mu.Lock(); defer a.mu.Unlock(); return a.at[what] }
+
+// rig is one controller with its surroundings.
+type rig struct {
+	t       *testing.T
+	c       *Controller
+	board   *board
+	journal *journal
+	alarms  *alarms
+	cancel  context.CancelFunc
+	done    chan error
+}
+
+// newRig builds a controller over devices, asset aN for device N; with keep,
+// the disk of an earlier life.
+func newRig(t *testing.T, keep *journal, observe bool, devices ...*device) *rig {
+	r := &rig{t: t, board: &board{}, journal: keep, alarms: &alarms{on: map[string]bool{}, at: map[string]bool{}}}
+	if keep == nil {
+		r.journal = &journal{entries: map[flex.DeviceID]flex.JournalEntry{}}
+	}
+	cfg := Config{Decide: allocate.Decide, Board: r.board, Journal: r.journal, Health: r.alarms, Log: slog.New(slog.DiscardHandler),
+		Stamp: func() flex.Stamp { return flex.Stamp{At: time.Now(), Clock: flex.ClockSynced} }}
+	for _, d := range devices {
+		mode := allocate.Setpoint
+		if observe {
+			mode = allocate.Observe
+		}
+		cfg.Devices = append(cfg.Devices, d)
+		cfg.Settings = append(cfg.Settings, DeviceSettings{ID: d.id, Role: flex.RoleStorage, GridCharge: true})
+		cfg.Assets = append(cfg.Assets, allocate.Asset{ID: asset(d), Devices: []flex.DeviceID{d.id}, Control: mode})
+		d.audit = func(bool) {
+			if !r.journal.open(d.id) {
+				t.Errorf("%s was written without an open journal entry", d.id)
+			}
+		}
+	}
+	r.c = New(cfg)
+	return r
+}
+
+func asset(d *device) flex.AssetID { return flex.AssetID("asset-" + d.id) }
+
+func (r *rig) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel, r.done = cancel, make(chan error, 1)
+	go func() { r.done <- r.c.Run(ctx) }()
+	<-r.c.Ready()
+}
+
+// kill ends the process: nothing is handed back.
+func (r *rig) kill() {
+	r.stop()
+	r.c.end() // the disk sees nothing more of a dead process
+	r.c.books.Wait()
+}
+
+// stop ends Run.
+func (r *rig) stop() {
+	r.cancel()
+	if err := <-r.done; err != nil {
+		r.t.Error(err)
+	}
+}
+
+// wants is a dispatch of p watts on a device.
+func wants(id string, d *device, p flex.Watts, from, to time.Time) flex.Dispatch {
+	return flex.Dispatch{ID: flex.InstructionID(id), Shares: []flex.AssetShare{{Asset: asset(d), Power: p}}, Window: flex.Window{Start: from, End: to}}
+}

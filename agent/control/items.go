@@ -1,0 +1,35 @@
+package control
+
+import "flexd/agent/health"
+
+// Codes of the health items that control raises, by device.
+const (
+	CodeReleaseOwed    = "release_owed"
+	CodeJournalLost    = "journal_lost"
+	CodeJournalOrphan  = "journal_orphan"
+	CodeNotDelivering  = "not_delivering"
+	CodeForeignWrite   = "foreign_write"
+	CodeForeignLimit   = "limit_set_by_others"
+	CodeDeviceReverted = "device_reverted"
+	CodeDeviceChanged  = "device_changed"
+	CodeDeviceOffline  = "device_offline"
+	CodeDeviceFailed   = "device_failed"
+	CodeStoreFailing   = "store_failing"
+)
+
+// Items declares the alarms that this room raises.
+func Items() []health.Item {
+	return []health.Item{
+		{Code: CodeReleaseOwed, Severity: health.Alarm, Title: "A device is not proven to be handed back"},
+		{Code: CodeJournalLost, Severity: health.Alarm, Title: "The journal was lost: devices are brought to neutral"},
+		{Code: CodeJournalOrphan, Severity: health.Alarm, Title: "The journal speaks of a device that is not configured"},
+		{Code: CodeNotDelivering, Severity: health.Warning, Title: "A device does not deliver what it was told"},
+		{Code: CodeForeignWrite, Severity: health.Warning, Title: "Somebody else changed a device under control"},
+		{Code: CodeForeignLimit, Severity: health.Warning, Title: "A device cannot be controlled"},
+		{Code: CodeDeviceReverted, Severity: health.Alarm, Title: "A device fell back before its lease was renewed"},
+		{Code: CodeDeviceChanged, Severity: health.Alarm, Title: "Another device answers than before"},
+		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device does not answer"},
+		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
+		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
+	}
+}

@@ -1,0 +1,245 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"flexd/agent/allocate"
+	"flexd/agent/flex"
+)
+
+// planner asks what every device should do: at least once a second, at every
+// boundary, at every wake-up. It waits for nothing but time.
+func (c *Controller) planner(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var next time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.wake:
+		}
+		next = c.tick(c.instant(next))
+		c.once.Do(func() { close(c.ready) })
+		c.cfg.Beat()
+		wait := tickEvery
+		if until := time.Until(next); !next.IsZero() && until < wait {
+			wait = max(0, until)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// instant is now, but a boundary that has just come counts to the nanosecond,
+// and small steps of the clock never take one back.
+func (c *Controller) instant(boundary time.Time) time.Time {
+	now := time.Now().UTC()
+	if late := now.Sub(boundary); !boundary.IsZero() && late >= -5*time.Millisecond && late < tickEvery {
+		now = boundary
+	}
+	if back := c.last.Sub(now); back > 0 && back < tickEvery {
+		now = c.last
+	}
+	c.last = now
+	return now
+}
+
+// tick computes the truth once and hands it out. It gives the next instant at
+// which the answer changes by itself.
+func (c *Controller) tick(now time.Time) time.Time {
+	in := c.input(now)
+	plan := c.cfg.Decide(in)
+	c.mu.Lock()
+	c.plan = plan
+	known := c.known
+	c.mu.Unlock()
+	c.alarms(plan)
+	c.newLives(in.Dispatches)
+	withhold := c.storeFails(now)
+	if known {
+		ready := c.soon(in)
+		for _, t := range plan.Targets {
+			s := c.byID[t.Device]
+			if s == nil {
+				continue
+			}
+			cmd := command{valid: true, target: t, ready: ready[t.Device], next: plan.Next}
+			if withhold {
+				cmd.target, cmd.ready = withheld(t), nil
+			}
+			s.hand(cmd)
+		}
+	}
+	for _, s := range c.slots {
+		s.sweep(in.Dispatches)
+	}
+	return plan.Next
+}
+
+// withheld is what a target becomes while the store cannot commit: no control
+// without a journal.
+func withheld(t flex.Target) flex.Target {
+	return flex.Target{Device: t.Device, Order: flex.OrderNone, Whys: append(slices.Clone(t.Whys),
+		flex.Why{Who: "store", Text: "the state cannot be written: nothing is controlled until it can"})}
+}
+
+// storeFails tells whether the store has failed for so long that everything
+// must be handed back.
+func (c *Controller) storeFails(now time.Time) bool {
+	failing := c.cfg.Board.StoreFailing()
+	for _, s := range c.slots {
+		failing = failing || !s.book.failingSince().IsZero()
+	}
+	switch {
+	case !failing:
+		if !c.storeBad.IsZero() {
+			c.cfg.Health.Clear(CodeStoreFailing, c.Name())
+		}
+		c.storeBad = time.Time{}
+		return false
+	case c.storeBad.IsZero():
+		c.storeBad = now
+		c.cfg.Health.Raise(CodeStoreFailing, c.Name(), "the journal cannot be written: no device is newly controlled")
+	}
+	if now.Sub(c.storeBad) < c.cfg.StoreLimit {
+		return false
+	}
+	c.cfg.Health.Raise(CodeStoreFailing, c.Name(),
+		fmt.Sprintf("the state could not be written for %v: every device is handed back and none is taken", c.cfg.StoreLimit))
+	return true
+}
+
+// hand gives a reconciler its command. A release cuts into what the unit is
+// waiting for.
+func (s *slot) hand(cmd command) {
+	if cmd.target.Revert == 0 {
+		cmd.target.Revert = s.c.cfg.Lease
+	}
+	s.mu.Lock()
+	old := s.cmd
+	s.cmd = cmd
+	was, is := old.control(), cmd.control()
+	changed := !old.valid || !same(was, is) || len(old.ready) > 0 != (len(cmd.ready) > 0)
+	if !alike(was, is) {
+		s.retryAt, s.retry = time.Time{}, 0
+	}
+	if len(cmd.ready) == 0 && !s.stands {
+		s.unblock()
+	}
+	s.noteDue(time.Now())
+	release := s.due.Load() && changed
+	quiet := !cmd.next.IsZero() && !cmd.next.Equal(old.next)
+	s.mu.Unlock()
+	if quiet {
+		s.c.cfg.Quiet(s.id(), cmd.next)
+	}
+	if release {
+		s.unit.cut()
+	}
+	if changed {
+		poke(s.unit.wake)
+	}
+}
+
+// noteDue keeps the time since when a release is due; mu is held.
+func (s *slot) noteDue(now time.Time) {
+	due := s.neutral || s.stands && (s.block != nil || s.cmd.valid && !wanted(s.cmd.target))
+	s.due.Store(due)
+	switch {
+	case !due:
+		s.dueSince = time.Time{}
+		s.owed.Store(0)
+	case s.dueSince.IsZero():
+		s.dueSince = now
+		s.owed.Store(now.UnixNano())
+	}
+}
+
+// input gathers everything the answer depends on.
+func (c *Controller) input(now time.Time) allocate.Input {
+	in := allocate.Input{Now: now, Assets: c.cfg.Assets, Dispatches: c.cfg.Board.Running(), Holds: c.cfg.Board.Holds(), State: c.Plan().State,
+		Site:    allocate.Site{ImportLimit: c.cfg.ImportLimit, ExportLimit: c.cfg.ExportLimit},
+		Devices: make([]allocate.Device, 0, len(c.slots))}
+	for _, s := range c.slots {
+		d := s.view()
+		if d.ID == c.cfg.Meter {
+			in.Site.Meter = d.Reading
+		}
+		if d.Role != flex.RoleMeter {
+			in.Devices = append(in.Devices, d)
+		}
+	}
+	return in
+}
+
+// view is the device as the planner sees it.
+func (s *slot) view() allocate.Device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, GridCharge: s.set.GridCharge,
+		Online: s.online(), Foreign: s.block, Target: s.told}
+	if s.reading != nil {
+		r := *s.reading
+		d.Reading = &r
+	}
+	return d
+}
+
+// soon tells which devices are needed for what, now or within prepareAhead:
+// the state found on them must be on disk ahead of the start.
+func (c *Controller) soon(in allocate.Input) map[flex.DeviceID][]flex.InstructionID {
+	out := map[flex.DeviceID][]flex.InstructionID{}
+	for _, d := range in.Dispatches {
+		at := d.Window.Start
+		if in.Now.After(at) {
+			at = in.Now
+		}
+		if at.Sub(in.Now) > prepareAhead || !d.Wants(at) {
+			continue
+		}
+		for _, id := range c.devicesOf(d, func(a allocate.Asset) bool { return a.Control != allocate.Observe && !held(in.Holds, a.ID) }) {
+			out[id] = append(out[id], d.ID)
+		}
+	}
+	return out
+}
+
+// devicesOf are the devices of a dispatch's assets for which ok is true.
+func (c *Controller) devicesOf(d flex.Dispatch, ok func(allocate.Asset) bool) []flex.DeviceID {
+	var out []flex.DeviceID
+	for _, a := range c.cfg.Assets {
+		if !slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == a.ID }) || !ok(a) {
+			continue
+		}
+		for _, id := range a.Devices {
+			if !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}
+
+// held tells whether a hold covers the asset.
+func held(holds []flex.Hold, id flex.AssetID) bool {
+	return slices.ContainsFunc(holds, func(h flex.Hold) bool { return h.Asset == "" || h.Asset == id })
+}
+
+// alarms shows the planner's findings, and takes back those that are gone.
+func (c *Controller) alarms(p allocate.Plan) {
+	now := map[alert]bool{}
+	for _, a := range p.Alarms {
+		now[alert{a.Code, a.Subject}] = true
+		c.cfg.Health.Raise(a.Code, a.Subject, a.Text)
+	}
+	for a := range c.alerts {
+		if !now[a] {
+			c.cfg.Health.Clear(a.code, a.subject)
+		}
+	}
+	c.alerts = now
+}

@@ -1,0 +1,158 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// doCheck reads back and writes nothing: to resolve an uncertain write, or to
+// see whether what we wrote still stands.
+func (s *slot) doCheck(ctx context.Context, t flex.Target, unsure bool) {
+	rec, err := s.dev.Verify(ctx, t)
+	now := time.Now().UTC()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspect = false
+	switch {
+	case err != nil && unsure:
+		s.failed(err.Error())
+	case err != nil:
+		s.verifyAt = now.Add(verifyEvery)
+	case unsure && rec.Echo:
+		s.noteSent(t, rec)
+		s.proven(t, rec)
+	case unsure:
+		s.unsure, s.lost = false, true // not there: write it again
+	case rec.Echo:
+		s.verifyAt = now.Add(verifyEvery)
+		if !s.meddled.IsZero() && now.Sub(s.meddled) >= calmFor {
+			s.meddled = time.Time{}
+			s.noteClear(CodeForeignWrite)
+			s.noteClear(CodeDeviceReverted)
+		}
+	default:
+		s.interfered(rec, now)
+	}
+	s.c.cfg.OnChange()
+}
+
+// interfered sorts a change that was not ours. A device that fell back is told
+// again at once. Somebody else's write is answered at the next refresh, and no
+// sooner: two masters that fight wear a device out.
+func (s *slot) interfered(rec flex.Receipt, now time.Time) {
+	s.meddled = now
+	s.verifyAt = now.Add(verifyEvery)
+	text := problems(rec.Problems)
+	lease := s.told.Revert
+	if lease <= 0 {
+		lease = s.c.cfg.Lease
+	}
+	off := s.reading != nil && s.reading.Acting != nil && !*s.reading.Acting && s.reading.At.After(s.sentAt)
+	if off || s.opens != s.opensAt || now.Sub(s.proof.Refreshed) >= lease {
+		s.lost = true
+		s.c.cfg.Health.Raise(CodeDeviceReverted, string(s.id()), fmt.Sprintf("%s fell back: %s; it is told again", s.id(), text))
+		s.c.log.Warn("a device fell back by itself", "device", s.id(), "found", text)
+		return
+	}
+	s.proof.EchoAt = time.Time{}
+	s.c.cfg.Health.Raise(CodeForeignWrite, string(s.id()), fmt.Sprintf("%s was changed by others: %s", s.id(), text))
+	s.c.log.Warn("a device was changed by others", "device", s.id(), "found", text)
+}
+
+// problems puts fields that do not hold into words.
+func problems(list []flex.Problem) string {
+	parts := make([]string, 0, len(list))
+	for _, p := range list {
+		parts = append(parts, fmt.Sprintf("%s is %s, not %s", p.Field, p.Got, p.Want))
+	}
+	if len(parts) == 0 {
+		return "the registers do not hold it"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// judge tells by a reading whether the device acts and delivers; mu is held.
+func (s *slot) judge(r flex.Reading, now time.Time) {
+	if !s.stands || s.told.Order == flex.OrderNone || s.proof.EchoAt.IsZero() || !r.At.After(s.sentAt) {
+		return
+	}
+	s.judgeActing(r)
+	if r.Power == nil {
+		return
+	}
+	if s.met(*r.Power) {
+		s.delivered(r.At)
+		return
+	}
+	if r.At.Sub(s.changed) < s.c.cfg.Settle {
+		return
+	}
+	if s.badSince.IsZero() {
+		s.badSince = r.At
+	}
+	if r.At.Sub(s.badSince) < badFor || s.deliver != nil && !*s.deliver {
+		return
+	}
+	no := false
+	s.deliver = &no
+	s.c.cfg.Health.Raise(CodeNotDelivering, string(s.id()),
+		fmt.Sprintf("%s was told %s %v and gives %v, tolerance %v", s.id(), s.told.Order, s.power, *r.Power, s.tolerance()))
+	s.c.cfg.OnChange()
+}
+
+// judgeActing takes the device's own word, and reads back when it speaks
+// against us.
+func (s *slot) judgeActing(r flex.Reading) {
+	against := r.Acting != nil && !*r.Acting
+	if s.told.Order == flex.OrderCap && r.Limit != nil && *r.Limit > s.power+s.tolerance() {
+		against = true
+	}
+	if against && r.At.Sub(s.sentAt) >= time.Second && s.verifyAt.Sub(r.At) < verifyEvery/2 && s.meddled.IsZero() {
+		s.suspect = true
+		poke(s.unit.wake)
+	}
+	if r.Acting == nil || !*r.Acting {
+		return
+	}
+	if s.proof.ActingAt.IsZero() {
+		s.proof.ActingAt = r.At
+	}
+	for _, id := range s.told.Dispatch {
+		if v := s.of(id); v.acting.IsZero() && !v.echo.IsZero() {
+			v.acting = r.At
+			s.c.cfg.OnChange()
+		}
+	}
+}
+
+// met tells whether measured watts are what was told. A cap is met by less.
+func (s *slot) met(measured flex.Watts) bool {
+	off := measured - s.power
+	if s.told.Order == flex.OrderSet {
+		off = off.Abs()
+	}
+	return off <= s.tolerance()
+}
+
+// delivered notes that the watts are there.
+func (s *slot) delivered(at time.Time) {
+	s.badSince = time.Time{}
+	if s.deliver == nil || !*s.deliver {
+		yes := true
+		s.deliver = &yes
+		s.noteClear(CodeNotDelivering)
+		s.c.cfg.OnChange()
+	}
+	if s.proof.DeliverAt.IsZero() {
+		s.proof.DeliverAt = at
+	}
+	for _, id := range s.told.Dispatch {
+		if v := s.of(id); v.deliver.IsZero() && !v.echo.IsZero() {
+			v.deliver = at
+		}
+	}
+}
