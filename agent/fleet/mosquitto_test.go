@@ -145,7 +145,7 @@ func TestMosquitto(t *testing.T) {
 	c.after(9000) // in the midst of the first rows
 	f, _ := launch(t, cfg)
 	until(t, "all rows", func() bool { return distinct(e.on("ack")) == 200 })
-	inOrder(t, e.on("ack"), 200)
+	inOrder(t, e, "ack", 200)
 	if n := len(e.on("birth")); n < 2 {
 		t.Errorf("%d connections: the cut did not cut", n)
 	}

@@ -114,7 +114,7 @@ func TestTLSWithClientCertificate(t *testing.T) {
 		}
 	}
 	until(t, "rows freed", func() bool { return m.left(flex.StreamAck) == 0 })
-	inOrder(t, e.on("ack"), 30)
+	inOrder(t, e, "ack", 30)
 }
 
 func TestTLSRefusals(t *testing.T) {
