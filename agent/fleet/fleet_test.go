@@ -58,6 +58,7 @@ func TestSessionAnnouncesAndDrains(t *testing.T) {
 	if f.Status().Connected {
 		t.Error("still connected after the end")
 	}
+	until(t, "offline", func() bool { all := e.on("state"); return all[len(all)-1].State == "offline" })
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i, h := range e.all {
@@ -82,9 +83,10 @@ func TestSessionAnnouncesAndDrains(t *testing.T) {
 func TestRetainedStateAndBirth(t *testing.T) {
 	e := &ear{}
 	s, addr := start(t, listeners.Config{}, e, false)
-	_, stop := launch(t, settings(addr, newMemory()))
-	until(t, "birth", func() bool { return len(e.on("birth")) > 0 })
+	f, stop := launch(t, settings(addr, newMemory()))
+	until(t, "up", func() bool { return f.Status().Connected })
 	stop()
+	until(t, "offline", func() bool { all := e.on("state"); return len(all) > 0 && all[len(all)-1].State == "offline" })
 	for last, want := range map[string]string{"state": `"state":"offline"`, "birth": `"inv-1"`} {
 		kept := s.Topics.Messages(Prefix + site + "/up/" + last)
 		if len(kept) != 1 || !strings.Contains(string(kept[0].Payload), want) {
