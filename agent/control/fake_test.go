@@ -18,6 +18,8 @@ import (
 // itself when its lease is not renewed, unless stubborn.
 type device struct {
 	id       flex.DeviceID
+	wire     string // endpoint, when it is shared
+	role     flex.Role
 	stubborn bool // never falls back
 	lag      time.Duration
 
@@ -29,7 +31,14 @@ type device struct {
 	reads     int
 	deaf      bool // nothing is answered until ctx ends
 	offline   bool
-	uncertain int // so many applies are done and reported as uncertain
+	uncertain int  // so many applies are done and reported as uncertain
+	vanish    int  // so many applies are not done and reported as uncertain
+	stuck     bool // applies alone are not answered until ctx ends
+	refuses   error
+	sun       flex.Watts // of a pv
+	left      bool       // a release finds it changed by others
+	intents   [][]flex.Register
+	before    func() // called before each write
 	ignores   bool
 	foreign   *flex.Refusal
 	neutral   int
@@ -37,8 +46,13 @@ type device struct {
 }
 
 func (d *device) ID() flex.DeviceID { return d.id }
-func (d *device) Endpoint() string  { return string(d.id) + ":502" }
-func (d *device) Unit() uint8       { return 1 }
+func (d *device) Endpoint() string {
+	if d.wire != "" {
+		return d.wire
+	}
+	return string(d.id) + ":502"
+}
+func (d *device) Unit() uint8 { return 1 }
 
 func (d *device) reach(ctx context.Context) error {
 	d.mu.Lock()
@@ -68,6 +82,10 @@ func (d *device) lapse() {
 }
 
 func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
+	if d.role == flex.RolePV {
+		return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RolePV, MaxPower: 10_000,
+			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
+	}
 	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000,
 		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn}, d.reach(ctx)
 }
@@ -83,6 +101,12 @@ func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 	w, soc, acting := flex.Watts(-200), flex.Percent(5000), d.told != nil
 	if d.told != nil && !d.ignores {
 		w = *d.told
+	}
+	if d.role == flex.RolePV {
+		w = d.sun
+		if d.told != nil {
+			w = min(w, *d.told)
+		}
 	}
 	return flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting}, nil
 }
@@ -103,7 +127,23 @@ func (d *device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lapse()
+	if d.stuck {
+		d.mu.Unlock()
+		<-ctx.Done()
+		d.mu.Lock()
+		return flex.Receipt{}, ctx.Err()
+	}
+	if d.refuses != nil {
+		return flex.Receipt{}, d.refuses
+	}
+	if d.before != nil {
+		d.before()
+	}
 	now := time.Now()
+	if d.vanish > 0 {
+		d.vanish--
+		return flex.Receipt{Device: d.id, Sent: now}, flex.ErrUncertain
+	}
 	w := t.Power
 	d.told, d.until = &w, now.Add(t.Revert)
 	d.applies, d.powers = append(d.applies, now), append(d.powers, w)
@@ -134,12 +174,16 @@ func (d *device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 	return flex.Receipt{Device: d.id, At: time.Now(), Echo: d.told != nil && *d.told == t.Power, Holds: d.holds()}, nil
 }
 
-func (d *device) Release(ctx context.Context, _ flex.JournalEntry) (flex.Receipt, error) {
+func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error) {
 	if err := d.reach(ctx); err != nil {
 		return flex.Receipt{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.intents = append(d.intents, e.Intent)
+	if d.left {
+		return flex.Receipt{Device: d.id, At: time.Now(), Foreign: true}, nil
+	}
 	d.told = nil
 	return flex.Receipt{Device: d.id, At: time.Now(), Echo: true}, nil
 }
@@ -179,7 +223,11 @@ type board struct {
 func (b *board) Running() []flex.Dispatch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.running)
+	out := slices.Clone(b.running)
+	for i := range out {
+		out[i].Shares = slices.Clone(out[i].Shares)
+	}
+	return out
 }
 func (b *board) Holds() []flex.Hold { b.mu.Lock(); defer b.mu.Unlock(); return slices.Clone(b.holds) }
 func (b *board) StoreFailing() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.failing }
@@ -197,12 +245,18 @@ type journal struct {
 	entries map[flex.DeviceID]flex.JournalEntry
 	fail    bool
 	hang    chan struct{}
+	slow    map[flex.DeviceID]chan struct{} // hangs for one device
 	commits int
 }
 
 func (j *journal) Commit(ctx context.Context, c flex.Changes) error {
 	j.mu.Lock()
 	hang := j.hang
+	for _, e := range c.JournalOpen {
+		if ch := j.slow[e.Device]; ch != nil {
+			hang = ch
+		}
+	}
 	j.mu.Unlock()
 	if hang != nil {
 		select {
@@ -230,6 +284,14 @@ func (j *journal) Journal(context.Context) ([]flex.JournalEntry, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Collect(maps.Values(j.entries)), nil
+}
+
+func (j *journal) set(fn func(*journal)) { j.mu.Lock(); defer j.mu.Unlock(); fn(j) }
+
+func (j *journal) entry(id flex.DeviceID) flex.JournalEntry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.entries[id]
 }
 
 func (j *journal) open(id flex.DeviceID) bool {
@@ -285,7 +347,11 @@ func newRig(t *testing.T, keep *journal, observe bool, devices ...*device) *rig 
 			mode = allocate.Observe
 		}
 		cfg.Devices = append(cfg.Devices, d)
-		cfg.Settings = append(cfg.Settings, DeviceSettings{ID: d.id, Role: flex.RoleStorage, GridCharge: true})
+		role := d.role
+		if role == "" {
+			role = flex.RoleStorage
+		}
+		cfg.Settings = append(cfg.Settings, DeviceSettings{ID: d.id, Role: role, GridCharge: true})
 		cfg.Assets = append(cfg.Assets, allocate.Asset{ID: asset(d), Devices: []flex.DeviceID{d.id}, Control: mode})
 		d.audit = func(bool) {
 			if !r.journal.open(d.id) {
