@@ -78,7 +78,7 @@ func New(path string, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	a.conf, a.db = conf, conf.db
-	a.events.commit = a.db.Commit
+	a.events.commit = ledger{a.db, a.announce}.Commit
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

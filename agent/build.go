@@ -17,7 +17,6 @@ import (
 	"flexd/agent/piclo"
 	"flexd/agent/run"
 	"flexd/drivers"
-	"flexd/store"
 	"flexd/store/series"
 )
 
@@ -75,7 +74,7 @@ func (a *Agent) buildControl() {
 }
 
 func (a *Agent) buildDispatch() {
-	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: ledger{a.db}, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log})
+	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: ledger{a.db, a.announce}, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log})
 }
 
 func (a *Agent) buildMarket() error {
@@ -89,8 +88,8 @@ func (a *Agent) buildMarket() error {
 	if err != nil {
 		return fmt.Errorf("market: %w", err)
 	}
-	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: a.db, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync})
-	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: a.db, Stopper: a.board, Clock: a.wall,
+	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: ledger{a.db, a.announce}, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync})
+	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: ledger{a.db, a.announce}, Stopper: a.board, Clock: a.wall,
 		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Ours: ours(cfg.Assets), Policy: cfg.Market.Policy, Direction: a.market.ResolveDirection,
 		RefusedDir: filepath.Join(cfg.Data, refusedName)})
 	return nil
@@ -166,14 +165,6 @@ func (a *Agent) buildGroup() {
 		g.Auxiliary(a.page)
 	}
 	a.group = g
-}
-
-// ledger shows the store as the life-cycle needs it.
-type ledger struct{ *store.DB }
-
-// OpenRecords lists the records that are not final.
-func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
-	return l.Records(ctx, store.RecordQuery{Open: true})
 }
 
 // seriesOutbox shows the telemetry rows as messages.

@@ -39,7 +39,7 @@ func TestVitalFailureEndsTheGroup(t *testing.T) {
 
 func TestVitalPanicIsAnError(t *testing.T) {
 	g := NewGroup(quiet(), &notes{})
-	g.Vital(Func("control", func(context.Context) error { var m map[string]int; m["x"] = 1; return nil }))
+	g.Vital(Func("control", func(context.Context) error { panic("boom") }))
 	var failed *VitalError
 	if err := g.Run(t.Context()); !errors.As(err, &failed) {
 		t.Errorf("Run = %v, want a vital error", err)

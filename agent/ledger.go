@@ -1,0 +1,46 @@
+package agent
+
+import (
+	"context"
+
+	"flexd/agent/flex"
+	"flexd/store"
+)
+
+// ledger is the store as the deciding rooms need it. After a commit that
+// leaves something in the outbox the fleet is woken, so that it is announced
+// within milliseconds and not at the next look.
+type ledger struct {
+	*store.DB
+	announce func()
+}
+
+// OpenRecords lists the records that are not final.
+func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
+	return l.Records(ctx, store.RecordQuery{Open: true})
+}
+
+// Commit is the store's.
+func (l ledger) Commit(ctx context.Context, c flex.Changes) error {
+	err := l.DB.Commit(ctx, c)
+	if err == nil && len(c.Outbox) > 0 {
+		l.announce()
+	}
+	return err
+}
+
+// PutNotice is the store's.
+func (l ledger) PutNotice(ctx context.Context, n flex.Notice, raw []byte, c flex.Changes) (bool, error) {
+	fresh, err := l.DB.PutNotice(ctx, n, raw, c)
+	if fresh && len(c.Outbox) > 0 {
+		l.announce()
+	}
+	return fresh, err
+}
+
+// announce wakes the fleet connection, when there is one.
+func (a *Agent) announce() {
+	if a.fleet != nil {
+		a.fleet.Wake()
+	}
+}
