@@ -69,7 +69,8 @@ type DeviceSettings struct {
 }
 
 // Config is what a Controller needs. Quiet, OnReading, OnChange and Beat may
-// be nil; they must not block. Zero times mean the defaults below.
+// be nil; they must not block nor call the Controller, but for its Wake. Zero
+// times mean the defaults below.
 type Config struct {
 	Devices     []Device
 	Settings    []DeviceSettings // in the order of Devices
@@ -103,12 +104,13 @@ const (
 	prepareAhead = 60 * time.Second // found state is journaled so early
 	settle       = 10 * time.Second // verify window: ramp + 10 s
 	storeLimit   = 60 * time.Second
-	verifyEvery  = 10 * time.Second // registers are read back between two refreshes
-	refreshEarly = 2 * time.Second  // so that a kept-quiet line does not make a refresh late
-	operation    = 10 * time.Second // one conversation with a device
-	cutAfter     = 50 * time.Millisecond
-	owedAfter    = 5 * time.Second // a release that takes longer is an alarm
-	offlineAfter = 3               // failures in a row
+	verifyEvery  = 10 * time.Second       // registers are read back between two refreshes
+	refreshEarly = 2 * time.Second        // so that a kept-quiet line does not make a refresh late
+	operation    = 10 * time.Second       // one conversation with a device
+	cutAfter     = 100 * time.Millisecond // an answer on its way is quicker than a new connection
+	quietGrace   = 50 * time.Millisecond  // after a boundary, for the writes to go first
+	owedAfter    = 5 * time.Second        // a release that takes longer is an alarm
+	offlineAfter = 3                      // failures in a row
 	blockedFor   = 30 * time.Second
 	badFor       = 3 * time.Second  // a dip shorter than that is not missing delivery
 	calmFor      = 60 * time.Second // without new interference, before its alarm ends

@@ -29,6 +29,7 @@ type device struct {
 	applies   []time.Time
 	powers    []flex.Watts
 	reads     int
+	reading   bool // a reading is on the wire
 	deaf      bool // nothing is answered until ctx ends
 	offline   bool
 	uncertain int  // so many applies are done and reported as uncertain
@@ -91,6 +92,8 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 }
 
 func (d *device) Read(ctx context.Context) (flex.Reading, error) {
+	d.set(func(d *device) { d.reading = true })
+	defer d.set(func(d *device) { d.reading = false })
 	if err := d.reach(ctx); err != nil {
 		return flex.Reading{}, err
 	}

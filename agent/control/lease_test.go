@@ -299,7 +299,13 @@ func TestReadingsKeepClearOfTheStart(t *testing.T) {
 		r.start()
 		start := time.Now().Add(10*time.Second + 450*time.Millisecond) // in the middle of a reading
 		r.board.change(func(b *board) { b.running = []flex.Dispatch{wants("i1", d, 5000, start, start.Add(time.Minute))} })
-		time.Sleep(11 * time.Second)
+		time.Sleep(time.Until(start) - time.Millisecond)
+		d.set(func(d *device) {
+			if d.reading {
+				t.Error("a reading is on the wire when the dispatch begins")
+			}
+		})
+		time.Sleep(time.Second)
 		times, _ := d.log()
 		if len(times) == 0 || !times[0].Equal(start.Add(d.lag)) || !quiet.Equal(start.Add(time.Minute)) {
 			t.Errorf("written %v, start %v, quiet until %v", times, start, quiet)

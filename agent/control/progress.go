@@ -213,10 +213,14 @@ func (s *slot) anew(id flex.InstructionID) {
 	}
 }
 
-// sweep forgets dispatches that are off the board and owe nothing.
+// sweep forgets dispatches that are off the board and owe nothing, and says
+// aloud when a release takes too long.
 func (s *slot) sweep(running []flex.Dispatch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.due.Load() && s.dueFor(time.Now()) >= owedAfter {
+		s.raiseOwed()
+	}
 	for id, v := range s.served {
 		if !v.engaged && !slices.ContainsFunc(running, func(d flex.Dispatch) bool { return d.ID == id }) {
 			delete(s.served, id)

@@ -145,9 +145,6 @@ func (s *slot) pick(ctx context.Context, now time.Time) (job, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noteDue(now)
-	if s.due.Load() && s.dueFor(now) >= owedAfter {
-		s.raiseOwed(now)
-	}
 	act, at := s.next(now)
 	if at.After(now) {
 		return job{}, at
@@ -271,7 +268,7 @@ func (s *slot) quiet(now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	need := min(max(2*s.latency, 100*time.Millisecond), 2*time.Second)
-	return next.Add(cutAfter), next.Sub(now) < need
+	return next.Add(quietGrace), next.Sub(now) < need
 }
 
 // failed puts off the next attempt; mu is held.

@@ -24,7 +24,7 @@ func (c *Controller) Recover(ctx context.Context) error {
 	for _, s := range c.slots {
 		s.mu.Lock()
 		if s.due.Load() {
-			s.raiseOwed(time.Now())
+			s.raiseOwed()
 		}
 		s.mu.Unlock()
 	}

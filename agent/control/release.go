@@ -60,7 +60,7 @@ func (s *slot) released(rec flex.Receipt) {
 }
 
 // raiseOwed says aloud that a release takes too long; mu is held.
-func (s *slot) raiseOwed(now time.Time) {
+func (s *slot) raiseOwed() {
 	why := s.err
 	if why == "" {
 		why = "it has not answered yet"

@@ -38,7 +38,7 @@ func (c *Controller) planner(ctx context.Context) {
 // and small steps of the clock never take one back.
 func (c *Controller) instant(boundary time.Time) time.Time {
 	now := time.Now().UTC()
-	if late := now.Sub(boundary); !boundary.IsZero() && late >= -5*time.Millisecond && late < tickEvery {
+	if late := now.Sub(boundary); !boundary.IsZero() && late >= -time.Millisecond && late < tickEvery {
 		now = boundary
 	}
 	if back := c.last.Sub(now); back > 0 && back < tickEvery {
