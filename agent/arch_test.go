@@ -24,7 +24,7 @@ var leaves = []string{"agent/flex", "agent/run", "agent/clock", "agent/health"}
 // leaves. A package that is not listed is an error: a new room states its
 // arrows here.
 var arrows = map[string][]string{
-	"cmd/flexd":                 {"agent", "agent/config", "agent/demo", "agent/local", "agent/piclo", "drivers", "firmware", "systemd"},
+	"cmd/flexd":                 {"agent", "agent/config", "agent/demo", "agent/flex", "agent/local", "agent/piclo", "drivers", "firmware"},
 	"agent":                     {"*"},
 	"agent/flex":                {"-"},
 	"agent/run":                 {"-"},
@@ -194,7 +194,7 @@ func TestPureRoomsReadNoClockAndNothingSleeps(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if bytes.Contains(src, []byte("time.Sleep(")) {
+			if bytes.Contains(src, []byte("time.Sleep(")) && !strings.HasSuffix(room, "test") {
 				t.Errorf("%s/%s sleeps: wait for ctx and a timer", room, name)
 			}
 			if slices.Contains(timeless, room) && bytes.Contains(src, []byte("time.Now(")) {

@@ -128,7 +128,7 @@ func TestThePageInABrowser(t *testing.T) {
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": tc.width, "height": tc.height, "deviceScaleFactor": 1, "mobile": tc.width < 500}, nil)
 			b.call("Page.navigate", map[string]any{"url": addr + "/"}, nil)
 			dom := ""
-			for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && !strings.Contains(dom, `data-line="target"`); {
+			for end := time.Now().Add(15 * time.Second); time.Now().Before(end) && !(strings.Contains(dom, `data-line="target"`) && strings.Contains(dom, "disp-4711")); {
 				dom = b.eval("document.documentElement.outerHTML")
 			}
 			for _, want := range []string{"harwell-01", ">live<", "bat1", "controlled", "delivered", "disp-4711", "5.00 kW", `data-line="target"`, `data-line="measured"`} {
