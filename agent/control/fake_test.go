@@ -247,6 +247,7 @@ type journal struct {
 	mu      sync.Mutex
 	entries map[flex.DeviceID]flex.JournalEntry
 	fail    bool
+	blind   bool // the journal cannot be read
 	hang    chan struct{}
 	slow    map[flex.DeviceID]chan struct{} // hangs for one device
 	commits int
@@ -286,6 +287,9 @@ func (j *journal) Commit(ctx context.Context, c flex.Changes) error {
 func (j *journal) Journal(context.Context) ([]flex.JournalEntry, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.blind {
+		return nil, errors.New("input/output error")
+	}
 	return slices.Collect(maps.Values(j.entries)), nil
 }
 

@@ -314,6 +314,59 @@ func TestReadingsKeepClearOfTheStart(t *testing.T) {
 	})
 }
 
+func TestWithoutReadingTheJournalNothingIsControlled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		r.journal.blind = true
+		if err := r.c.Recover(context.Background()); err == nil {
+			t.Error("Recover hides that the journal cannot be read")
+		}
+		r.board.running = []flex.Dispatch{wants("i1", d, 5000, time.Now(), time.Now().Add(time.Hour))}
+		r.start()
+		time.Sleep(10 * time.Second)
+		if times, _ := d.log(); len(times) != 0 || !r.alarms.is("store_failing journal") {
+			t.Errorf("%d writes", len(times))
+		}
+		r.journal.set(func(j *journal) { j.blind = false })
+		time.Sleep(6 * time.Second)
+		if !d.controlled() || r.alarms.is("store_failing journal") {
+			t.Error("not controlled after the journal could be read")
+		}
+		r.kill()
+	})
+}
+
+func TestShutdownEndsARunningController(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := run(t, d)
+		if err := r.c.Shutdown(context.Background(), true); err != nil {
+			t.Error(err)
+		}
+		if err := <-r.done; err != nil || d.controlled() || r.journal.open("bat") {
+			t.Errorf("Run = %v, controlled %v, journal open %v", err, d.controlled(), r.journal.open("bat"))
+		}
+		if err := r.c.Run(context.Background()); err == nil {
+			t.Error("control runs again after its shutdown")
+		}
+	})
+}
+
+func TestShutdownOfADeadDeviceEndsInTimeAndSaysSo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := run(t, d)
+		d.set(func(d *device) { d.offline = true })
+		r.stop()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := r.c.Shutdown(ctx, true); err == nil || !r.journal.open("bat") {
+			t.Errorf("Shutdown = %v, journal open %v", err, r.journal.open("bat"))
+		}
+	})
+}
+
 func BenchmarkTick(b *testing.B) {
 	for _, n := range []int{1, 16, 64} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
