@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 
+	"flexd/agent"
 	"flexd/agent/config"
 	"flexd/agent/flex"
 	"flexd/agent/local"
@@ -147,6 +148,9 @@ func exitCode(name string, err error, stderr io.Writer) int {
 	switch {
 	case errors.As(err, &problems):
 		fmt.Fprintln(stderr, problems.Error())
+		if errors.Is(err, agent.ErrNoConfig) {
+			fmt.Fprintf(stderr, "flexd %s: %v: mend the file, `flexd check` tells when it is good\n", name, agent.ErrNoConfig)
+		}
 	default:
 		fmt.Fprintf(stderr, "flexd %s: %v\n", name, err)
 	}
