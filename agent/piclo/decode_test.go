@@ -59,13 +59,26 @@ func change(t testing.TB, field, value string) []byte {
 	return raw
 }
 
+func TestAnEmptyTextIsAFieldLeftOut(t *testing.T) {
+	p := embeddedProfile(t)
+	in, err := p.instruction([]byte(`{"id":"a","asset_ids":["x"],"capacity":"0.1","direction":"export","start":"2026-03-02T16:00:00Z","end":"","signature":"","operator":""}`))
+	if err != nil || len(in.Problems) != 0 || !in.Window.Open() {
+		t.Errorf("instruction = %+v, %v", in, err)
+	}
+	ob, err := p.obligation([]byte(`{"id":"ob1","asset_ids":["a1"],"capacity":"0.1","direction":"export","start_date":"2026-01-01","end_date":"2027-01-01",
+		"start_time":"00:00","end_time":"24:00","max_runtime":"","competition_id":""}`), testNow)
+	if err != nil || ob.MaxRuntime != 0 {
+		t.Errorf("obligation = %+v, %v", ob, err)
+	}
+}
+
 func TestABadFieldBecomesAProblemAndNothingIsLost(t *testing.T) {
 	p := embeddedProfile(t)
 	for _, c := range []struct{ field, value, mention string }{
 		{"capacity", `"0.0500001"`, "watt"}, {"capacity", `"5e-2"`, "decimal"}, {"capacity", `5e-2`, "decimal"}, {"capacity", `"-0.05"`, "negative"},
 		{"capacity", `-0.05`, "negative"}, {"capacity", `"0,05"`, "decimal"}, {"capacity", `" 0.05"`, "decimal"}, {"capacity", `"50 kW"`, "decimal"},
 		{"capacity", `true`, "decimal"}, {"capacity", `null`, "missing"}, {"capacity", ``, "missing"}, {"capacity", `"99999999999"`, "range"},
-		{"capacity", `"-0"`, "negative"}, {"capacity", `""`, "decimal"}, {"capacity", `"NaN"`, "decimal"}, {"capacity", `"٠.٥"`, "decimal"},
+		{"capacity", `"-0"`, "negative"}, {"capacity", `""`, "missing"}, {"capacity", `"NaN"`, "decimal"}, {"capacity", `"٠.٥"`, "decimal"},
 		{"direction", `"up"`, "neither"}, {"direction", `1`, "neither"}, {"direction", `{}`, "object"},
 		{"start", ``, "missing"}, {"start", `null`, "missing"}, {"start", `"tomorrow"`, "time"}, {"start", `1772467200`, "time"},
 		{"start", `"2026-03-29T01:30:00"`, "does not exist"}, {"start", `"2026-10-25T01:30:00"`, "twice"}, {"start", `"1970-01-01T00:00:00Z"`, "years"},

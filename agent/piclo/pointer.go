@@ -49,10 +49,11 @@ func (p pointer) find(v any) (any, bool) {
 	return v, true
 }
 
-// find gives the first value that is there and not null.
+// find gives the first value that is there. Null and the empty text both mean
+// that the market left the field out.
 func (ps pointers) find(doc any) (v any, name string, ok bool) {
 	for _, p := range ps {
-		if v, ok := p.find(doc); ok && v != nil {
+		if v, ok := p.find(doc); ok && v != nil && v != "" {
 			return v, p.String(), true
 		}
 	}
