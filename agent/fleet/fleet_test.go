@@ -315,8 +315,9 @@ func TestNothingRunsAfterTheEnd(t *testing.T) {
 	f, stop := launch(t, settings(c.l.Addr().String(), newMemory()))
 	for range 5 {
 		until(t, "up", func() bool { return f.Status().Connected })
+		since := f.Status().Since
 		c.cut()
-		until(t, "down", func() bool { return !f.Status().Connected })
+		until(t, "down, or up again", func() bool { s := f.Status(); return !s.Connected || s.Since.After(since) })
 	}
 	stop()
 	c.cut()
