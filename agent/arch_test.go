@@ -203,3 +203,30 @@ func TestPureRoomsReadNoClockAndNothingSleeps(t *testing.T) {
 		}
 	}
 }
+
+// TestTheBinarysDependenciesAreKnown compares the modules in the binary with a
+// committed list, so that growth shows in review. UPDATE_DEPS=1 writes it.
+func TestTheBinarysDependenciesAreKnown(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", "flexd/cmd/flexd")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	modules := strings.Fields(string(out))
+	slices.Sort(modules)
+	got := strings.Join(slices.Compact(modules), "\n") + "\n"
+	const file = "testdata/dependencies.txt"
+	if os.Getenv("UPDATE_DEPS") != "" {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the binary's modules are\n%s\nbut %s says\n%s\nweigh each new one, then run with UPDATE_DEPS=1", got, file, want)
+	}
+}

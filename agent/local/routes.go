@@ -34,7 +34,6 @@ var routes = []route{
 	{"GET /v1/obligations", read, (*Socket).obligations},
 	{"GET /v1/instructions", read, (*Socket).instructions},
 	{"GET /v1/instructions/{id}", read, (*Socket).detail},
-	{"GET /v1/events", read, (*Socket).events},
 	{"POST /v1/hold", act, (*Socket).hold},
 	{"POST /v1/release", act, (*Socket).release},
 	{"POST /v1/stop", act, (*Socket).stop},
@@ -127,14 +126,6 @@ func (s *Socket) instructions(r *http.Request, _ string) (any, error) {
 
 func (s *Socket) detail(r *http.Request, _ string) (any, error) {
 	return s.src.Detail(r.Context(), flex.InstructionID(r.PathValue("id")))
-}
-
-func (s *Socket) events(r *http.Request, _ string) (any, error) {
-	n, err := limit(r, "limit", 100, 10_000)
-	if err != nil {
-		return nil, err
-	}
-	return s.src.Events(r.Context(), n)
 }
 
 // Order is the body of hold, release and stop.

@@ -71,7 +71,6 @@ type Detail struct {
 	Record   flex.Record    `json:"record"`
 	Progress *flex.Progress `json:"progress,omitempty"`
 	Notice   *flex.Notice   `json:"notice,omitempty"`
-	Audit    []flex.Audit   `json:"audit,omitempty"`
 }
 
 // Point is one second of the live chart, W, positive towards the grid.
