@@ -1,0 +1,165 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// heard is a message as the fleet's own side sees it.
+type heard struct {
+	Topic        string
+	At           time.Time // heard
+	ID           string    `json:"id"`
+	Stream       string    `json:"stream"`
+	Seq          uint64    `json:"seq"`
+	Session      uint64    `json:"session"`
+	Schema       string    `json:"schema"`
+	State        string    `json:"state"`
+	Notification string    `json:"notification"`
+	Instruction  string    `json:"instruction"`
+	Revision     int64     `json:"revision"`
+	Conditions   []string  `json:"conditions"`
+	Reason       string    `json:"reason"`
+	FactAt       time.Time `json:"fact_at"`
+	Code         string    `json:"code"`
+	Raised       bool      `json:"raised"`
+	Shares       []struct {
+		Asset string `json:"asset"`
+		Power int64  `json:"power"`
+	} `json:"shares"`
+}
+
+// ear keeps every message of a broker in the order of their arrival.
+type ear struct {
+	mu  sync.Mutex
+	all []heard
+}
+
+func (e *ear) hear(topic string, payload []byte) {
+	h := heard{Topic: topic, At: time.Now()}
+	if err := json.Unmarshal(payload, &h); err != nil {
+		h.State = "UNREADABLE " + err.Error()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, h)
+}
+
+// on lists the messages of a topic's last word.
+func (e *ear) on(last string) []heard {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []heard
+	for _, h := range e.all {
+		if strings.HasSuffix(h.Topic, "/up/"+last) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// String shows the life-cycle and the alarms.
+func (e *ear) String() string {
+	var b strings.Builder
+	for _, last := range []string{"ack", "event"} {
+		for _, h := range e.on(last) {
+			fmt.Fprintf(&b, "  %s %s %d/%d %s%s %s r%d %v %s\n", h.At.Format("05.000"), last, h.Session, h.Seq, h.State, h.Code, h.Instruction, h.Revision, h.Conditions, h.Reason)
+		}
+	}
+	return b.String()
+}
+
+// once lists the messages of a topic without those sent again, by id; the
+// transport promises at least once.
+func (e *ear) once(last string) []heard {
+	var out []heard
+	for _, h := range e.on(last) {
+		if !slices.ContainsFunc(out, func(x heard) bool { return x.ID == h.ID }) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// ladder lists the states that an instruction was announced in.
+func (e *ear) ladder(id string) []string {
+	var out []string
+	for _, h := range e.once("ack") {
+		if h.Instruction == id {
+			out = append(out, h.State)
+		}
+	}
+	return out
+}
+
+// has tells whether an instruction was announced in a state.
+func (e *ear) has(id, state string) bool { return slices.Contains(e.ladder(id), state) }
+
+// reason is the last reason announced for an instruction.
+func (e *ear) reason(id string) string {
+	why := ""
+	for _, h := range e.once("ack") {
+		if h.Instruction == id && h.Reason != "" {
+			why = h.Reason
+		}
+	}
+	return why
+}
+
+// wantLadder checks the steps of an instruction: each once, in order.
+func (s *site) wantLadder(id string, want ...string) {
+	s.t.Helper()
+	if got := s.ear.ladder(id); !slices.Equal(got, want) {
+		s.t.Errorf("%s was announced as %v, want %v", id, got, want)
+	}
+}
+
+// wantWhole checks that nothing is missing and nothing came twice: numbers
+// rise by one within a stream, ids are unique, and each step names what it is
+// about.
+func (e *ear) wantWhole(t *testing.T) {
+	t.Helper()
+	for _, stream := range []string{"ack", "event"} {
+		ids, next := map[string]bool{}, uint64(0)
+		for _, h := range e.on(stream) {
+			if next != 0 && h.Seq != next {
+				t.Errorf("%s: number %d after %d", stream, h.Seq, next-1)
+			}
+			if stream == "ack" && next == 0 && h.Seq != 1 {
+				t.Errorf("%s begins with number %d", stream, h.Seq)
+			}
+			next = h.Seq + 1
+			if h.ID == "" || ids[h.ID] {
+				t.Errorf("%s: id %q twice or missing", stream, h.ID)
+			}
+			ids[h.ID] = true
+			if h.Session == 0 || h.Stream != stream || h.Schema != stream+"/1" || h.FactAt.IsZero() {
+				t.Errorf("%s: incomplete envelope %+v", stream, h)
+			}
+			if stream == "ack" && (h.Notification == "" || h.Instruction != "" && h.Revision == 0) {
+				t.Errorf("a step does not say of what: %+v", h)
+			}
+		}
+	}
+}
+
+// notices lists the states of the notification that brought an instruction.
+func (e *ear) notices(id string) []string {
+	acks := e.once("ack")
+	at := slices.IndexFunc(acks, func(h heard) bool { return h.Instruction == id })
+	if at < 0 {
+		return nil
+	}
+	var out []string
+	for _, h := range acks {
+		if h.Notification == acks[at].Notification && h.Instruction == "" {
+			out = append(out, h.State)
+		}
+	}
+	return out
+}
