@@ -425,3 +425,5 @@ func parse(t *testing.T, text string, into any) {
 		t.Fatalf("%v in %s", err, text)
 	}
 }
+
+func contains(text, word string) bool { return strings.Contains(text, word) }

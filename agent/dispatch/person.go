@@ -28,7 +28,7 @@ func (e *Engine) StopLocal(ctx context.Context, id flex.InstructionID, by string
 		defer e.cfg.Board.settle(mark)
 		old, ok := e.open[id]
 		if !ok {
-			return fmt.Errorf("no dispatch %s is scheduled or active: see flexd instructions", id)
+			return flex.Refuse(flex.ReasonNotOurs, "no dispatch %q is scheduled or active: see `flexd instructions`", id)
 		}
 		next := halt(old, now, flex.ReasonStoppedLocal, "")
 		var ch flex.Changes
