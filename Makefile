@@ -54,7 +54,7 @@ bench: build ## print the figures of the README
 soak: ## kill -9 two hundred times (long)
 	FLEXD_KILLS=200 $(GO) test -run 'TestKill' -count=1 -timeout 60m -v ./agent
 
-ci: lint test unit cross ## what must be green before a change lands
+ci: test-deps lint test unit cross ## what must be green before a change lands
 
 clean: ## remove what was built
 	rm -rf bin dist
