@@ -11,6 +11,7 @@ for program in "${!need[@]}"; do
 done
 # The server half of Debian's pymodbus imports what the package only recommends.
 /usr/bin/python3 -c 'import pymodbus.server' 2>/dev/null || missing+=(python3-pymodbus python3-serial python3-serial-asyncio)
+command -v gcc >/dev/null || missing+=(gcc libc6-dev) # for the race detector
 PATH="$PATH:/usr/sbin" command -v systemd-analyze >/dev/null || missing+=(systemd)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
