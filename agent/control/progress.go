@@ -73,6 +73,7 @@ type account struct {
 	acting   int
 	meeting  int // known to deliver
 	missing  bool
+	untried  bool // of a device nothing is known yet: what it cannot give neither
 	written  int
 	proven   int
 }
@@ -89,6 +90,9 @@ func (s *slot) account(sums map[flex.InstructionID]*account) {
 	for id, a := range sums {
 		if a.wants && slices.Contains(a.devices, s.id()) && (s.fails >= offlineAfter || !s.online() && s.opens+s.misses > 0 || s.openWait > openMin) {
 			a.p.Failed = append(a.p.Failed, s.id())
+		}
+		if a.wants && slices.Contains(a.devices, s.id()) && s.untried() {
+			a.untried = true
 		}
 		if v := s.served[id]; v != nil {
 			a.served(v)
@@ -154,7 +158,7 @@ func (a *account) close() flex.Progress {
 	if !p.Released {
 		p.ReleasedAt = time.Time{}
 	}
-	if a.wants {
+	if a.wants && !a.untried {
 		p.Missing, p.MissingReason, p.MissingText = a.short.Missing, a.short.Reason, a.short.Text
 	}
 	if a.parts > 0 && a.echoed < a.parts || a.proven < a.written {

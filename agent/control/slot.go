@@ -107,6 +107,10 @@ func (s *slot) role() flex.Role {
 // online tells whether the device answers.
 func (s *slot) online() bool { return s.opened && s.misses < offlineAfter }
 
+// untried tells that this process has not finished its first look at the
+// device, as in the first moments after a start.
+func (s *slot) untried() bool { return !s.opened && s.opens+s.misses == 0 && s.openWait == 0 }
+
 // limited is the nameplate within the configured bound.
 func (s *slot) limited() flex.Nameplate {
 	p, m := s.plate, s.set.MaxPower
