@@ -101,7 +101,8 @@ func inPeriod(o flex.Obligation, at time.Time) bool {
 }
 
 // resolve fills what the instruction leaves to its contract: operator and
-// direction. Content stays what the market said.
+// direction. What it says and nobody can read stays a problem: a contract
+// fills gaps, it does not overrule words. Content stays what the market said.
 func (i *Intake) resolve(c catalogue, in flex.Instruction, o flex.Obligation) flex.Instruction {
 	if in.Competition == "" {
 		in.Competition = o.Competition
@@ -123,11 +124,6 @@ func (i *Intake) resolve(c catalogue, in flex.Instruction, o flex.Obligation) fl
 		in.Direction = i.cfg.Direction(in, o, k)
 	} else if in.Direction = o.Direction; in.Direction.Sign() == 0 {
 		in.Direction = k.Direction
-	}
-	if in.Direction.Sign() != 0 {
-		in.Problems = slices.DeleteFunc(slices.Clone(in.Problems), func(r flex.Refusal) bool {
-			return r.Reason == flex.ReasonDirectionUnresolved
-		})
 	}
 	return in
 }

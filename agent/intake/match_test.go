@@ -24,7 +24,8 @@ func TestMatching(t *testing.T) {
 		{"by obligation id", nil, true, "ob1", flex.Export, ""},
 		{"by competition and assets when the id is missing", func(in *flex.Instruction) { in.Obligation, in.Competition = "", "c1" }, true, "ob1", flex.Export, ""},
 		{"an obligation without assets names them all", func(in *flex.Instruction) { in.Assets = nil }, true, "ob1", flex.Export, ""},
-		{"direction comes from the obligation", func(in *flex.Instruction) {
+		{"direction comes from the obligation", func(in *flex.Instruction) { in.Direction = "" }, true, "ob1", flex.Export, ""},
+		{"a direction that nobody can read stays a problem", func(in *flex.Instruction) {
 			in.Direction = ""
 			in.Problems = []flex.Refusal{{Reason: flex.ReasonDirectionUnresolved}}
 		}, true, "ob1", flex.Export, ""},
@@ -61,7 +62,7 @@ func TestMatching(t *testing.T) {
 			if o.Obligation.ID != tc.obligation || o.Instruction.Direction != tc.direction || o.Signature != tc.signature || o.Instruction.ID == "" {
 				t.Errorf("offer = %+v", o)
 			}
-			if (in.ID == "") != (len(o.Instruction.Problems) > 0) {
+			if (in.ID == "" || len(in.Problems) > 0) != (len(o.Instruction.Problems) > 0) {
 				t.Errorf("problems = %v", o.Instruction.Problems)
 			}
 			if r.notes.raised(CodeSignatureUnverified) != (tc.signature != "") {

@@ -79,7 +79,7 @@ func TestABadFieldBecomesAProblemAndNothingIsLost(t *testing.T) {
 		{"capacity", `-0.05`, "negative"}, {"capacity", `"0,05"`, "decimal"}, {"capacity", `" 0.05"`, "decimal"}, {"capacity", `"50 kW"`, "decimal"},
 		{"capacity", `true`, "decimal"}, {"capacity", `null`, "missing"}, {"capacity", ``, "missing"}, {"capacity", `"99999999999"`, "range"},
 		{"capacity", `"-0"`, "negative"}, {"capacity", `""`, "missing"}, {"capacity", `"NaN"`, "decimal"}, {"capacity", `"٠.٥"`, "decimal"},
-		{"direction", `"up"`, "neither"}, {"direction", `1`, "neither"}, {"direction", `{}`, "object"},
+		{"asset_ids", `[]`, "empty"}, {"direction", `"up"`, "neither"}, {"direction", `1`, "neither"}, {"direction", `{}`, "object"},
 		{"start", ``, "missing"}, {"start", `null`, "missing"}, {"start", `"tomorrow"`, "time"}, {"start", `1772467200`, "time"},
 		{"start", `"2026-03-29T01:30:00"`, "does not exist"}, {"start", `"2026-10-25T01:30:00"`, "twice"}, {"start", `"1970-01-01T00:00:00Z"`, "years"},
 		{"start", `"2026-02-30T00:00:00Z"`, "time"}, {"end", `"2026-03-02T16:00:00Z"`, "not after"}, {"end", `"2026-03-02T15:00:00Z"`, "not after"},

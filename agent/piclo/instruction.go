@@ -69,7 +69,9 @@ func (p *Profile) readWho(f *fields, in *flex.Instruction) {
 // readPower reads capacity and direction. Where the market gives the
 // capacity of each asset, ours is the total.
 func (p *Profile) readPower(f *fields, in *flex.Instruction) {
-	in.Direction = f.direction(p.Instruction.Direction, p.Power)
+	if slices.Contains(p.Power.DirectionFrom, fromInstruction) {
+		in.Direction = f.direction(p.Instruction.Direction, p.Power)
+	}
 	before := len(f.problems)
 	w, given := f.power(p.Instruction.Capacity, p.Power.Unit)
 	if given && len(f.problems) == before && w == 0 && p.Stop.CapacityZero {
@@ -115,6 +117,11 @@ func (p *Profile) readKind(f *fields, in *flex.Instruction) {
 	f.need(hasCapacity, p.Instruction.Capacity)
 	_, _, hasStart := p.Instruction.Start.find(f.doc)
 	f.need(hasStart, p.Instruction.Start)
+	if v, name, ok := p.Instruction.Assets.find(f.doc); ok && len(in.Assets) == 0 {
+		if list, isList := v.([]any); isList && len(list) == 0 {
+			f.problem(flex.ReasonBadField, "%s: the list is empty: leave it out to mean all assets of the obligation", name)
+		}
+	}
 	w := in.Window
 	if !w.Start.IsZero() && !w.End.IsZero() && !w.End.After(w.Start) {
 		f.problem(flex.ReasonBadField, "end: %s is not after the start, %s", w.End.Format(time.RFC3339), w.Start.Format(time.RFC3339))
