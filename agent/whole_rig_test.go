@@ -46,7 +46,6 @@ type site struct {
 
 	dark func() // market and broker go away for good
 
-	mu    sync.Mutex
 	cmd   *exec.Cmd     // flexd as a process
 	leave func()        // flexd in this process
 	ended chan struct{} // it has gone
@@ -65,7 +64,6 @@ type siteOptions struct {
 	noWebhook bool
 	poll      string // default 5m
 	noBroker  bool
-	noPage    bool
 	capacity  string // of the obligation, MW; default 0.01000
 	maxPower  string // of each device
 }
