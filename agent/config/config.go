@@ -123,9 +123,9 @@ type Device struct {
 	Reserve      flex.Percent
 	GridCharge   bool
 	AdoptLimit   bool
-	MaxPower     flex.Watts // magnitude, 0: the device's own rating
-	Timeout      time.Duration
-	Gap          time.Duration
+	MaxPower     flex.Watts    // magnitude, 0: the device's own rating
+	Timeout      time.Duration // 0: the transport's default, as below
+	Gap          time.Duration // negative: none
 	ConnectDelay time.Duration
 }
 

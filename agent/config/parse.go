@@ -185,6 +185,9 @@ func (b builder) device(v value) Device {
 		Gap:          o.get("gap").duration(0, 0, 10*time.Second),
 		ConnectDelay: o.get("connect_delay").duration(0, 0, 10*time.Second),
 	}
+	if o.get("gap").given() && d.Gap == 0 {
+		d.Gap = -1 // said aloud: no pause at all
+	}
 	if d.ID != "" && !nameWord.MatchString(string(d.ID)) {
 		o.get("id").problem("use letters, digits, '.', '_' and '-'", "is not a device name")
 	}

@@ -113,6 +113,13 @@ ingress: {webhook: {listen: "127.0.0.1:0", tls: off}}
 	}
 }
 
+func TestAGapOfZeroIsNotTheDefault(t *testing.T) {
+	c, err := Parse("x.yaml", []byte(minimal+"devices: [{id: a, address: \"h:1\", gap: 0s}, {id: b, address: \"h:2\"}]"))
+	if err != nil || c.Devices[0].Gap >= 0 || c.Devices[1].Gap != 0 {
+		t.Errorf("gaps %+v, %v", c, err)
+	}
+}
+
 func TestDataDirOfABrokenFile(t *testing.T) {
 	t.Setenv("STATE_DIRECTORY", "")
 	if got := DataDir([]byte("data: /srv/flexd\nnonsense: 1")); got != "/srv/flexd" {
