@@ -29,7 +29,6 @@ type attack struct {
 // hostile sends attacks to a running flexd.
 type hostile struct {
 	*site
-	door   string
 	good   string // a token that was accepted, of an instruction that is over
 	public []byte // the market's public key as it is served
 	canary *httptest.Server
@@ -108,20 +107,6 @@ func (h *hostile) prepare() {
 	if !bytes.Contains(h.public, []byte("PUBLIC KEY")) {
 		h.t.Fatalf("the key is served as %s", h.public)
 	}
-	h.door = h.hook()
-}
-
-// hook is the door's address as it is configured.
-func (h *hostile) hook() string {
-	st, err := h.status()
-	must(h.t, err)
-	for _, l := range st.Links {
-		if l.Name == "webhook" {
-			return "http://" + l.Text
-		}
-	}
-	h.t.Fatal("no webhook")
-	return ""
 }
 
 // post sends any bytes with any method.

@@ -37,6 +37,7 @@ type site struct {
 	dir     string
 	config  string
 	socket  string
+	door    string // URL of the webhook
 	market  *demo.Market
 	broker  *demo.Broker
 	ear     *ear
@@ -61,6 +62,7 @@ type siteOptions struct {
 	foreign   string  // host:port of a storage device that is not ours
 	asset     string  // more keys of the asset, such as "control: observe"
 	mqtt      string  // instead of the simulated broker
+	marketURL string  // instead of the simulated market
 	noWebhook bool
 	poll      string // default 5m
 	noBroker  bool
@@ -156,15 +158,20 @@ func (s *site) writeConfig(grid string) {
 	if o.poll != "" {
 		poll = o.poll
 	}
+	market := s.market.URL()
+	if o.marketURL != "" {
+		market = o.marketURL
+	}
 	key := filepath.Join(s.dir, "market.key")
 	must(s.t, os.WriteFile(key, []byte(s.market.APIKey()+"\n"), 0o600))
 	lines := []string{
 		"site: {id: whole, timezone: Europe/London, meter: grid}",
-		fmt.Sprintf("market: {base_url: %q, client_id: %q, api_key: {file: %q}, poll: %s}", s.market.URL(), s.market.ClientID(), key, poll),
+		fmt.Sprintf("market: {base_url: %q, client_id: %q, api_key: {file: %q}, poll: %s}", market, s.market.ClientID(), key, poll),
 	}
 	if !o.noWebhook {
 		door := freePort(s.t)
-		s.market.Subscribe("http://" + door + "/webhooks/piclo")
+		s.door = "http://" + door + "/webhooks/piclo"
+		s.market.Subscribe(s.door)
 		lines = append(lines, fmt.Sprintf("ingress: {webhook: {listen: %q, path: /webhooks/piclo, tls: off}}", door))
 	}
 	switch {
