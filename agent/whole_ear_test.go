@@ -163,3 +163,13 @@ func (e *ear) notices(id string) []string {
 	}
 	return out
 }
+
+// fetched counts the notifications that were followed to their instructions.
+func (e *ear) fetched() (n int) {
+	for _, h := range e.once("ack") {
+		if h.Instruction == "" && h.State == "fetched" {
+			n++
+		}
+	}
+	return n
+}
