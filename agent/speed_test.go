@@ -208,7 +208,7 @@ func (p *bare) once() time.Duration {
 	d, err := p.t.market.Publish(p.t.b.Context(), demo.Notice{IDs: []string{fmt.Sprintf("i%d", p.t.count)}, Drop: true})
 	must(p.t.b, err)
 	began := time.Now()
-	jws, err := jose.ParseSigned(d.Token, []jose.SignatureAlgorithm{jose.RS256})
+	jws, err := jose.ParseSignedCompact(d.Token, []jose.SignatureAlgorithm{jose.RS256})
 	must(p.t.b, err)
 	payload, err := jws.Verify(p.key)
 	must(p.t.b, err)
