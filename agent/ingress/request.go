@@ -71,10 +71,15 @@ func (w *Webhook) admit(r *http.Request, now time.Time) (answer, bool) {
 		return answer{status: http.StatusUnsupportedMediaType, text: "compressed bodies are not taken"}, false
 	}
 	if r.ContentLength > maxBody {
+		drain(r)
 		return answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}, false
 	}
 	return answer{}, true
 }
+
+// drain reads on for a while, so that a sender that is a little too large hears
+// the answer instead of a reset connection. The read deadline bounds it.
+func drain(r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, maxBody) }
 
 // read takes the body within its bounds. Large bodies, and those that do not
 // say how large they are, wait for nothing: there are places for a few.
@@ -93,6 +98,7 @@ func (w *Webhook) read(rw http.ResponseWriter, r *http.Request) ([]byte, answer,
 	case err == nil:
 		return body, answer{}, true
 	case errors.As(err, &large):
+		drain(r)
 		return nil, answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, answer{status: http.StatusRequestTimeout, text: "the body came too slowly"}, false
