@@ -91,13 +91,17 @@ func (c *Controller) orphan(e flex.JournalEntry) {
 		fmt.Sprintf("%s (%s unit %d) may be under our control and is not configured: configure it again, so that it is handed back", e.Device, e.Snapshot.Endpoint, e.Snapshot.Unit))
 }
 
-// wanting tells whether a running dispatch asks for the device now.
-func (c *Controller) wanting(id flex.DeviceID, running []flex.Dispatch, holds []flex.Hold, now time.Time) bool {
-	return slices.ContainsFunc(running, func(d flex.Dispatch) bool {
-		return d.Wants(now) && slices.Contains(c.devicesOf(d, func(a allocate.Asset) bool {
+// wanting are the running dispatches that ask for the device now.
+func (c *Controller) wanting(id flex.DeviceID, running []flex.Dispatch, holds []flex.Hold, now time.Time) []flex.InstructionID {
+	var out []flex.InstructionID
+	for _, d := range running {
+		if d.Wants(now) && slices.Contains(c.devicesOf(d, func(a allocate.Asset) bool {
 			return a.Control != allocate.Observe && !held(holds, a.ID)
-		}), id)
-	})
+		}), id) {
+			out = append(out, d.ID)
+		}
+	}
+	return out
 }
 
 // serving are the dispatches that may have used the device.
@@ -113,7 +117,7 @@ func (c *Controller) serving(id flex.DeviceID, running []flex.Dispatch) []flex.I
 
 // adopt takes an entry over. It counts as written: whoever opened it may have
 // come no further than the next instruction.
-func (s *slot) adopt(e flex.JournalEntry, wanted bool, serving []flex.InstructionID) {
+func (s *slot) adopt(e flex.JournalEntry, wanted, serving []flex.InstructionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range serving {
@@ -128,7 +132,9 @@ func (s *slot) adopt(e flex.JournalEntry, wanted bool, serving []flex.Instructio
 	}
 	var d detail
 	ours := len(e.Detail) > 0 && json.Unmarshal(e.Detail, &d) == nil && d.Target.Device == s.id() && d.Target.Order != flex.OrderNone && !d.Target.Observe
-	if wanted && ours {
+	// A target of a dispatch that is over is not told again for the next one.
+	ours = ours && slices.ContainsFunc(d.Target.Dispatch, func(id flex.InstructionID) bool { return slices.Contains(wanted, id) })
+	if ours {
 		s.told, s.power = d.Target, d.Target.Power
 		s.c.log.Info("a device is still under control, its dispatch runs on", "device", s.id(), "target", d.Target.Power, "for", e.For)
 		return

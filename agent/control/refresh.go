@@ -31,6 +31,11 @@ func (s *slot) intend(t flex.Target) before {
 
 // doApply writes a target. The same target again renews the lease.
 func (s *slot) doApply(ctx context.Context, t flex.Target, b before) {
+	if !t.Until.IsZero() { // a conversation that takes long writes nothing after the window
+		var end context.CancelFunc
+		ctx, end = context.WithDeadlineCause(ctx, t.Until, errStopped)
+		defer end()
+	}
 	rec, err := s.dev.Apply(ctx, t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
