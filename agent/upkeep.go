@@ -111,7 +111,7 @@ func (a *Agent) maintain(ctx context.Context) {
 		if err := putNumber(a.db, settingFloor, uint64(now.Unix())); err != nil {
 			a.log.Warn("cannot store the clock's floor", "error", err)
 		}
-		if err := a.db.Prune(ctx, now); err != nil {
+		if err := a.db.Prune(ctx, now, a.conf.cfg.Market.KeepRaw); err != nil {
 			a.log.Warn("cannot prune the state", "error", err)
 		}
 	}

@@ -15,6 +15,10 @@ var (
 	bObligations  = []byte("obligations")         // id
 	bAssets       = []byte("assets")              // id
 	bCompetitions = []byte("competitions")        // id
+	bSightings    = []byte("sightings")           // instruction id → sights, one per revision and door
+	bReplies      = []byte("replies")             // 8 bytes of unix nanoseconds + hash → reply
+	bUnavailable  = []byte("unavailable")         // id
+	bOwed         = []byte("answers.owed")        // instruction id of a record whose answer is not told yet
 	bJournal      = []byte("journal")             // device id
 	bHolds        = []byte("holds")               // "*" + asset id
 	bAudit        = []byte("audit")               // 8 bytes of sequence
@@ -26,7 +30,7 @@ var (
 // allBuckets is made in one go with a new file, and completed on open: adding
 // a bucket is an expand-only change.
 var allBuckets = [][]byte{bMeta, bInbox, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
-	bObligations, bAssets, bCompetitions, bJournal, bHolds, bAudit, bKeys, bSettings, bOutbox}
+	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bOutbox}
 
 // The layout. A breaking change raises level, and an older program refuses
 // it; an addition that an older program may ignore raises sublevel.

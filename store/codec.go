@@ -59,14 +59,20 @@ func put(tx *bbolt.Tx, bucket []byte, key string, v any) error {
 
 func get[T any](db *DB, bucket []byte, key string) (v T, ok bool, err error) {
 	err = db.bolt.View(func(tx *bbolt.Tx) error {
-		raw := tx.Bucket(bucket).Get([]byte(key))
-		if raw == nil {
-			return nil
-		}
-		ok = true
-		return decode(raw, &v)
+		v, ok, err = value[T](tx, bucket, key)
+		return err
 	})
 	return v, ok && err == nil, err
+}
+
+// value is get within a transaction.
+func value[T any](tx *bbolt.Tx, bucket []byte, key string) (v T, ok bool, err error) {
+	raw := tx.Bucket(bucket).Get([]byte(key))
+	if raw == nil {
+		return v, false, nil
+	}
+	err = decode(raw, &v)
+	return v, err == nil, err
 }
 
 // all lists a bucket in key order.

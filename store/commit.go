@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -37,7 +38,7 @@ func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
 }
 
 func (db *DB) apply(tx *bbolt.Tx, c flex.Changes) error {
-	steps := []func(*bbolt.Tx, flex.Changes) error{db.applyNotices, db.applyOffers, db.applyRecords, applyMarket, applySite, db.applyAudit, db.applyOutbox}
+	steps := []func(*bbolt.Tx, flex.Changes) error{db.applyNotices, db.applyOffers, db.applyRecords, applyMarket, applySight, applySite, db.applyAudit, db.applyOutbox}
 	for _, step := range steps {
 		if err := step(tx, c); err != nil {
 			return err
@@ -92,12 +93,7 @@ func (db *DB) applyRecords(tx *bbolt.Tx, c flex.Changes) error {
 		if err := put(tx, bRecords, string(r.ID), r); err != nil {
 			return err
 		}
-		open := tx.Bucket(bOpen)
-		if r.State.Final() {
-			if err := open.Delete(id); err != nil {
-				return err
-			}
-		} else if err := open.Put(id, []byte{1}); err != nil {
+		if err := firstError(mark(tx, bOpen, id, !r.State.Final()), mark(tx, bOwed, id, r.Answer.Owed())); err != nil {
 			return err
 		}
 	}
@@ -107,6 +103,14 @@ func (db *DB) applyRecords(tx *bbolt.Tx, c flex.Changes) error {
 		}
 	}
 	return nil
+}
+
+// mark puts an id into an index, or takes it out.
+func mark(tx *bbolt.Tx, bucket, id []byte, in bool) error {
+	if !in {
+		return tx.Bucket(bucket).Delete(id)
+	}
+	return tx.Bucket(bucket).Put(id, []byte{1})
 }
 
 // timeKey orders records by when they came.
@@ -136,6 +140,38 @@ func applyMarket(tx *bbolt.Tx, c flex.Changes) error {
 	}
 	return nil
 }
+
+// applySight keeps the first sight of each revision by each door, replies as
+// they came, and declarations of unavailability.
+func applySight(tx *bbolt.Tx, c flex.Changes) error {
+	for _, s := range c.Sightings {
+		have, _, err := value[[]flex.Sight](tx, bSightings, string(s.Instruction))
+		if err != nil {
+			return err
+		}
+		if len(have) >= maxSights || slices.ContainsFunc(have, func(h flex.Sight) bool { return h.Revision == s.Revision && h.Door == s.Door }) {
+			continue
+		}
+		if err := put(tx, bSightings, string(s.Instruction), append(have, s)); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.Replies {
+		key := string(binary.BigEndian.AppendUint64(nil, uint64(r.At.UnixNano()))) + r.Hash
+		if err := put(tx, bReplies, key, r); err != nil {
+			return err
+		}
+	}
+	for _, u := range c.Unavailable {
+		if err := put(tx, bUnavailable, u.ID, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxSights bounds what is kept of one instruction's deliveries.
+const maxSights = 64
 
 // holdKey lets the hold on everything have a key too.
 func holdKey(id flex.AssetID) string { return "*" + string(id) }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -11,7 +12,8 @@ import (
 
 // PutNotice stores a verified notification with its raw body and what follows
 // from it, in one transaction. fresh is false when it was seen before: then
-// only the count of deliveries changes.
+// only the count of deliveries changes, and a door by which it came first now
+// is noted.
 func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.Changes) (fresh bool, err error) {
 	err = db.update(ctx, func(tx *bbolt.Tx) error {
 		fresh = false // the function may run twice
@@ -21,6 +23,11 @@ func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.
 				return err
 			}
 			have.Seen++
+			for _, d := range n.Doors {
+				if !slices.ContainsFunc(have.Doors, func(h flex.Sighting) bool { return h.Door == d.Door }) {
+					have.Doors = append(have.Doors, d)
+				}
+			}
 			return put(tx, bInbox, string(n.ID), have)
 		}
 		fresh = true

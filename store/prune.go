@@ -14,14 +14,14 @@ import (
 
 // How long things are kept. Unsent messages are never dropped.
 const (
-	keepRaw    = 90 * 24 * time.Hour
 	keepClosed = 400 * 24 * time.Hour
 	// keepHard is what remains of raw bodies and of the diary when the file is full.
 	keepHard = 7 * 24 * time.Hour
 )
 
-// Prune drops what is older than it has to be kept.
-func (db *DB) Prune(ctx context.Context, now time.Time) error {
+// Prune drops what is older than it has to be kept. What the market sent is
+// kept as it came for keepRaw, and by its hash from then on.
+func (db *DB) Prune(ctx context.Context, now time.Time, keepRaw time.Duration) error {
 	return db.update(ctx, func(tx *bbolt.Tx) error { return prune(tx, now.Add(-keepRaw), now.Add(-keepClosed)) })
 }
 
@@ -62,7 +62,7 @@ func (db *DB) Check(ctx context.Context) error {
 func timeOf(k []byte) time.Time { return time.Unix(0, int64(binary.BigEndian.Uint64(k[:8]))).UTC() }
 
 func prune(tx *bbolt.Tx, raw, closed time.Time) error {
-	return firstError(pruneRaw(tx, raw), pruneNotices(tx, closed), pruneRecords(tx, closed), pruneOffers(tx, closed), pruneAudit(tx, closed), pruneTombstones(tx, closed))
+	return firstError(pruneRaw(tx, raw), strip(tx, raw), pruneReplies(tx, closed), pruneUnavailable(tx, closed), pruneNotices(tx, closed), pruneRecords(tx, closed), pruneOffers(tx, closed), pruneAudit(tx, closed), pruneTombstones(tx, closed))
 }
 
 // collect deletes the keys of a bucket that old picks.
@@ -101,12 +101,12 @@ func pruneNotices(tx *bbolt.Tx, before time.Time) error {
 
 // pruneRecords drops final records with their place in time.
 func pruneRecords(tx *bbolt.Tx, before time.Time) error {
-	records, open := tx.Bucket(bRecords), tx.Bucket(bOpen)
+	records, open, owed, sights := tx.Bucket(bRecords), tx.Bucket(bOpen), tx.Bucket(bOwed), tx.Bucket(bSightings)
 	return collect(tx, bByTime, func(k, id []byte) (bool, error) {
 		if !timeOf(k).Before(before) || open.Get(id) != nil {
 			return false, nil
 		}
-		return true, records.Delete(id)
+		return true, firstError(records.Delete(id), owed.Delete(id), sights.Delete(id))
 	})
 }
 

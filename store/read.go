@@ -58,6 +58,7 @@ func (db *DB) Record(ctx context.Context, id flex.InstructionID) (flex.Record, b
 // RecordQuery selects records; the zero value selects all.
 type RecordQuery struct {
 	Open  bool      // only those that are not final
+	Owed  bool      // only those whose answer the market must still be told
 	Since time.Time // only those that came since
 	Limit int       // at most so many, the newest; 0: all
 }
@@ -70,12 +71,12 @@ func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error)
 	out := []flex.Record{}
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bByTime).Cursor()
-		open := tx.Bucket(bOpen)
+		open, owed := tx.Bucket(bOpen), tx.Bucket(bOwed)
 		for k, id := c.Last(); k != nil && (q.Limit == 0 || len(out) < q.Limit); k, id = c.Prev() {
 			if !q.Since.IsZero() && timeOf(k).Before(q.Since) {
 				return nil
 			}
-			if q.Open && open.Get(id) == nil {
+			if q.Open && open.Get(id) == nil || q.Owed && owed.Get(id) == nil {
 				continue
 			}
 			var r flex.Record
@@ -117,6 +118,35 @@ func (db *DB) Assets(context.Context) ([]flex.MarketAsset, error) {
 // Competitions lists the tenders known.
 func (db *DB) Competitions(context.Context) ([]flex.Competition, error) {
 	return all[flex.Competition](db, bCompetitions)
+}
+
+// Sights lists when an instruction came through which door, as they came.
+func (db *DB) Sights(_ context.Context, id flex.InstructionID) ([]flex.Sight, error) {
+	list, _, err := get[[]flex.Sight](db, bSightings, string(id))
+	return list, err
+}
+
+// Replies lists the market's replies as they came, newest first, at most
+// limit of them.
+func (db *DB) Replies(_ context.Context, limit int) ([]flex.Reply, error) {
+	out := []flex.Reply{}
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bReplies).Cursor()
+		for k, raw := c.Last(); k != nil && len(out) < limit; k, raw = c.Prev() {
+			var r flex.Reply
+			if err := decode(raw, &r); err != nil {
+				return err
+			}
+			out = append(out, r)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Unavailable lists the declarations of unavailability, oldest first.
+func (db *DB) Unavailable(context.Context) ([]flex.Unavailability, error) {
+	return all[flex.Unavailability](db, bUnavailable)
 }
 
 // Journal lists the devices that are owed a release.

@@ -178,7 +178,7 @@ func TestPruneByAgeKeepsWhatIsOpenOrUnsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	commit(t, db, flex.Changes{Decided: []uint64{1}})
-	if err := db.Prune(t.Context(), t0); err != nil {
+	if err := db.Prune(t.Context(), t0, 90*24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	list, _ := db.Records(t.Context(), RecordQuery{})

@@ -9,6 +9,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"flexd/agent/flex"
@@ -50,33 +51,56 @@ type Market struct {
 	BaseURL   string
 	ClientID  string
 	APIKey    Secret
-	Poll      time.Duration
+	Poll      time.Duration // at rest
+	PollNear  time.Duration // near and in service windows; never above Poll
 	Sync      time.Duration
 	Insecure  bool
+	Answers   string        // policy for operators that are not listed
+	KeepRaw   time.Duration // how long what the market sent is kept as it came
 	Operators []Operator
 }
 
-// Operator is the signature policy for one system operator.
+// Operator is what was agreed with one system operator off the platform.
 type Operator struct {
 	Name      string
-	Signature string // ignore, verify-if-present
+	Signature string // require, verify-if-present, ignore
+	Scheme    string // ed25519, ecdsa-p256, rsa-pss, hmac-sha256; "": no key
+	Keys      []Secret
+	Fields    []string // JSON pointers of what is signed, in order; none: RFC 8785
+	Separator string
+	Encoding  string // of the signature: base64, base64url, hex
+	Answers   string
+	Holidays  string // the bank holidays that its contracts mean; "": the profile's
 }
 
-// Policy gives the signature policy for an operator; those not listed are
+// Operator gives the settings for an operator; those not listed are
 // verify-if-present.
-func (m Market) Policy(operator string) string {
+func (m Market) Operator(name string) Operator {
 	for _, o := range m.Operators {
-		if o.Name == operator {
-			return o.Signature
+		if o.Name == name {
+			return o
 		}
 	}
-	return VerifyIfPresent
+	return Operator{Name: name, Signature: VerifyIfPresent, Answers: m.Answers}
 }
+
+// Policy gives the signature policy for an operator.
+func (m Market) Policy(operator string) string { return m.Operator(operator).Signature }
 
 // Signature policies.
 const (
+	Require         = "require"
 	Ignore          = "ignore"
 	VerifyIfPresent = "verify-if-present"
+)
+
+// Policies for answers: accept all that is admitted; accept what can be
+// delivered in full and reject the rest; ask a person; leave answers to others.
+const (
+	AnswerAuto          = "auto"
+	AnswerIfDeliverable = "auto-if-deliverable"
+	AnswerAsk           = "ask"
+	AnswerNone          = "none"
 )
 
 // Secret says where a secret is: a systemd credential or a file. Exactly one
@@ -92,6 +116,12 @@ func (s Secret) None() bool { return s == Secret{} }
 // Ingress are the doors besides polling.
 type Ingress struct {
 	Webhook *Webhook // nil: no webhook door
+	Relay   *Relay   // nil: no relay door
+}
+
+// Relay is the door for envelopes that a relay publishes on the broker.
+type Relay struct {
+	Shared string // name of a topic shared with other sites, next to our own; "" for none
 }
 
 // Webhook is the HTTPS door.
@@ -101,6 +131,8 @@ type Webhook struct {
 	Plain     bool // behind a proxy on this machine or in a trusted network
 	Cert, Key Secret
 	PublicURL string // how the market reaches it, for `flexd check`
+	// TrustedProxies are the networks whose word on a request's source counts.
+	TrustedProxies []netip.Prefix
 }
 
 // MQTT is the fleet connection.

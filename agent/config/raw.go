@@ -175,12 +175,24 @@ func (v value) duration(def, lo, hi time.Duration) time.Duration {
 	if v.node == nil {
 		return def
 	}
-	d := parsed(v, `write a duration with its unit, such as "5m" or "500ms"`, time.ParseDuration)
+	d := parsed(v, `write a duration with its unit, such as "5m", "500ms" or "90d"`, ParseDuration)
 	if d != 0 && (d < lo || d > hi) || d == 0 && lo > 0 {
 		v.problem(fmt.Sprintf("choose from %v to %v", lo, hi), "is out of range")
 		return def
 	}
 	return d
+}
+
+// ParseDuration is Go's, and whole days as "14d".
+func ParseDuration(s string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		days, err := strconv.Atoi(n)
+		if err != nil || days < -100_000 || days > 100_000 {
+			return 0, fmt.Errorf("%q is not a number of days", s)
+		}
+		return time.Duration(days) * 24 * time.Hour, nil
+	}
+	return time.ParseDuration(s)
 }
 
 // flag is a boolean; on/off and yes/no are accepted as text or boolean.

@@ -15,39 +15,6 @@ import (
 	"flexd/agent/flex"
 )
 
-func (b builder) market(v value) Market {
-	if !v.given() {
-		v.problem("add a market section", "is missing")
-		return Market{}
-	}
-	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "sync", "insecure", "operators")
-	m := Market{
-		Profile:  o.get("profile").text(),
-		ClientID: o.get("client_id").required("write the machine user's client id"),
-		APIKey:   b.secret(o.get("api_key"), true),
-		Poll:     o.get("poll").duration(5*time.Minute, time.Second, 24*time.Hour),
-		Sync:     o.get("sync").duration(15*time.Minute, time.Second, 24*time.Hour),
-		Insecure: o.get("insecure").flag(),
-	}
-	switch {
-	case m.Profile == "":
-		m.Profile = "piclo"
-	case strings.ContainsAny(m.Profile, "/."):
-		m.Profile = b.path(m.Profile)
-	}
-	m.BaseURL = strings.TrimSuffix(o.get("base_url").required("write the market's address, such as https://api.picloflex.com"), "/")
-	b.url(o.get("base_url"), "https", "http", m.Insecure)
-	for _, item := range o.get("operators").items() {
-		op := item.object("name", "signature", "scheme", "key_file")
-		op.unbuilt("scheme", "key_file")
-		m.Operators = append(m.Operators, Operator{
-			Name:      op.get("name").required("write the operator's name as the market gives it"),
-			Signature: op.get("signature").choice(VerifyIfPresent, []string{VerifyIfPresent, Ignore}, "require"),
-		})
-	}
-	return m
-}
-
 // url checks an address with a secure scheme, or its plain sister where the
 // host is this machine or insecure says so.
 func (b builder) url(v value, secure, plain string, insecure bool) {
@@ -78,43 +45,6 @@ func loopback(host string) bool {
 	}
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.IsLoopback()
-}
-
-func (b builder) ingress(v value) Ingress {
-	o := v.object("webhook", "relay")
-	if r := o.get("relay"); r.given() && r.flag() {
-		r.problem("set it to off", "is not implemented in this version")
-	}
-	w := o.get("webhook")
-	if !w.given() || w.node.Kind == yaml.ScalarNode && !w.flag() {
-		return Ingress{}
-	}
-	wo := w.object("listen", "path", "tls", "public_url")
-	hook := &Webhook{Path: wo.get("path").text(), PublicURL: wo.get("public_url").text()}
-	hook.Listen = b.listen(wo.get("listen"), ":8443")
-	if hook.Path == "" {
-		hook.Path = "/webhooks/piclo"
-	}
-	if !strings.HasPrefix(hook.Path, "/") || strings.ContainsAny(hook.Path, "?#%{} ") {
-		wo.get("path").problem("write a plain path such as /webhooks/piclo", "is not a plain path")
-	}
-	if p := wo.get("public_url"); p.given() {
-		b.url(p, "https", "http", false)
-	}
-	t := wo.get("tls")
-	switch {
-	case !t.given():
-		t.problem("write {cert: PATH, key: PATH}, or off behind a proxy", "is missing")
-	case t.node.Kind == yaml.ScalarNode:
-		if t.flag() {
-			t.problem("write {cert: PATH, key: PATH}, or off behind a proxy", "needs a certificate")
-		}
-		hook.Plain = true
-	default:
-		to := t.object("cert", "key")
-		hook.Cert, hook.Key = b.secret(to.get("cert"), true), b.secret(to.get("key"), true)
-	}
-	return Ingress{Webhook: hook}
 }
 
 func (b builder) mqtt(v value) *MQTT {
@@ -217,6 +147,9 @@ func (b builder) combine(o object, c *Config) {
 		refer(scalar(site, "meter"), c.Site.Meter, true)
 	}
 	b.combineAssets(o, c, refer)
+	if r := o.get("ingress"); c.Ingress.Relay != nil && c.MQTT == nil {
+		scalar(r, "relay").problem("add an mqtt section, or set it to off", "needs the connection to a broker")
+	}
 	if hook := c.Ingress.Webhook; hook != nil && c.Local.Listen != "" && hook.Listen == c.Local.Listen && !strings.HasSuffix(hook.Listen, ":0") {
 		o.get("local").problem("choose another port", "listens where the webhook does")
 	}

@@ -28,7 +28,11 @@ func allowed(from flex.State) []flex.State {
 	case "":
 		return []flex.State{flex.Admitted, flex.Refused}
 	case flex.Admitted:
-		return []flex.State{flex.Scheduled, flex.Cancelled, flex.Expired, flex.Superseded}
+		return []flex.State{flex.Pending, flex.Scheduled, flex.Cancelled, flex.Expired, flex.Superseded}
+	case flex.Pending:
+		return []flex.State{flex.Pending, flex.Accepted, flex.Refused, flex.Cancelled, flex.Expired, flex.Superseded}
+	case flex.Accepted:
+		return []flex.State{flex.Pending, flex.Scheduled, flex.Cancelled, flex.Expired, flex.Superseded}
 	case flex.Scheduled:
 		return []flex.State{flex.Scheduled, flex.Active, flex.Cancelled, flex.Stopped, flex.Expired, flex.Superseded}
 	case flex.Active:

@@ -11,7 +11,10 @@ type Changes struct {
 	Obligations  []Obligation
 	Assets       []MarketAsset
 	Competitions []Competition
-	JournalOpen  []JournalEntry // put or replace, by device
+	Sightings    []Sight
+	Replies      []Reply
+	Unavailable  []Unavailability // put or replace, by id
+	JournalOpen  []JournalEntry   // put or replace, by device
 	JournalClose []DeviceID
 	Holds        []Hold
 	HoldsGone    []AssetID // "" is the hold on all
@@ -22,6 +25,7 @@ type Changes struct {
 // Empty tells whether there is nothing to commit.
 func (c Changes) Empty() bool {
 	return len(c.Notices)+len(c.Offers)+len(c.Decided)+len(c.Records)+len(c.Tombstones)+
+		len(c.Sightings)+len(c.Replies)+len(c.Unavailable)+
 		len(c.Obligations)+len(c.Assets)+len(c.Competitions)+len(c.JournalOpen)+
 		len(c.JournalClose)+len(c.Holds)+len(c.HoldsGone)+len(c.Audit)+len(c.Outbox) == 0
 }

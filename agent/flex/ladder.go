@@ -11,8 +11,8 @@ const (
 	NoticeInvalid  NoticeState = "invalid"
 )
 
-// State is the instruction's ladder. admitted → scheduled → active →
-// completed, with the exits below. Words, not numbers: they are what the
+// State is the instruction's ladder. admitted → (pending → accepted) →
+// scheduled → active → completed, with the exits below. Words, not numbers: they are what the
 // store keeps, the broker carries and people read.
 type State string
 
@@ -20,6 +20,8 @@ type State string
 // release is proven; until then it stays active with ReleaseOwed.
 const (
 	Admitted   State = "admitted"
+	Pending    State = "pending"  // waits for our answer to the market
+	Accepted   State = "accepted" // the answer is yes
 	Scheduled  State = "scheduled"
 	Active     State = "active"
 	Completed  State = "completed"
@@ -35,7 +37,7 @@ func (s State) Final() bool {
 	switch s {
 	case Completed, Refused, Expired, Cancelled, Stopped, Superseded:
 		return true
-	case Admitted, Scheduled, Active:
+	case Admitted, Pending, Accepted, Scheduled, Active:
 		return false
 	}
 	return false
@@ -93,6 +95,9 @@ const (
 	ReasonStoppedLocal        Reason = "stopped_local" // by a person at the site
 	ReasonSuperseded          Reason = "superseded"
 	ReasonStatus              Reason = "withdrawn" // the market's own status word says so
+	ReasonRejected            Reason = "rejected"  // by a person at the site
+	ReasonNoAnswer            Reason = "no_answer" // the market's deadline for an answer passed
+	ReasonUnavailable         Reason = "declared_unavailable"
 	// Reasons why less than the share is given now.
 	ReasonRating    Reason = "rating"
 	ReasonSiteLimit Reason = "site_limit"

@@ -41,8 +41,8 @@ const (
 type Envelope struct {
 	Door     Door
 	Received time.Time
-	Source   string // peer address without port, for rate limits and the log
-	Header   map[string]string
+	Source   string              // peer address without port, for rate limits and the log
+	Header   map[string][]string // values as they came, by canonical name
 	Body     []byte
 }
 
@@ -56,12 +56,15 @@ type Notice struct {
 	Count    int             `json:"count"` // instructions to expect; 0 when unknown
 	IssuedAt time.Time       `json:"issued_at,omitzero"`
 	KeyID    string          `json:"key_id,omitempty"`
-	Payload  json.RawMessage `json:"payload,omitempty"` // decoded claims, kept raw
+	Payload  json.RawMessage `json:"payload,omitempty"`  // decoded claims, kept raw
+	RawHash  string          `json:"raw_hash,omitempty"` // hex SHA-256 of the body as it came; outlives the body
 	State    NoticeState     `json:"state"`
 	Reason   Reason          `json:"reason,omitempty"`
 	Fetched  int             `json:"fetched,omitempty"` // instructions seen so far
 	// Seen counts how often it was delivered; each delivery fetches again.
 	Seen int `json:"seen,omitempty"`
+	// Doors are the first deliveries by each door, in the order they came.
+	Doors []Sighting `json:"doors,omitempty"`
 	// Again marks a notice that was fetched before and is open once more
 	// because it was delivered again: its ladder is not announced twice.
 	Again bool `json:"again,omitempty"`
@@ -96,7 +99,8 @@ type Instruction struct {
 	Signature   string          `json:"signature,omitempty"` // the operator's, as text
 	Content     string          `json:"content"`             // hash of every field that matters
 	Problems    []Refusal       `json:"problems,omitempty"`
-	Raw         json.RawMessage `json:"raw,omitempty"`
+	Raw         json.RawMessage `json:"raw,omitempty"`      // dropped after the time of retention
+	RawHash     string          `json:"raw_hash,omitempty"` // hex SHA-256 of Raw, kept for ever
 }
 
 // Obligation is a contract won at market: capacity of assets in weekly

@@ -82,6 +82,8 @@ type Record struct {
 	StopAt     time.Time     `json:"stop_at,omitzero"`
 	StopReason Reason        `json:"stop_reason,omitempty"`
 	StopBy     InstructionID `json:"stop_by,omitempty"`
+	// Answer is set where the market wants to hear whether we accept.
+	Answer *Answer `json:"answer,omitempty"`
 	// Declined names the last refused amendment (revision and content), so
 	// that its repetition is not announced again.
 	Declined string `json:"declined,omitempty"`

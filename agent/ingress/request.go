@@ -35,7 +35,7 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), handleTime)
 	defer cancel()
 	a = answerTo(w.cfg.Intake.Accept(ctx, flex.Envelope{
-		Door: flex.DoorWebhook, Received: received, Source: source, Header: flatten(r.Header), Body: body,
+		Door: flex.DoorWebhook, Received: received, Source: source, Header: r.Header, Body: body,
 	}))
 	if a.failed {
 		w.fails.note(src, received)
@@ -113,13 +113,4 @@ func countOf(h http.Header) int {
 		n += len(values)
 	}
 	return n
-}
-
-// flatten gives one value per header, as RFC 9110 section 5.3 joins them.
-func flatten(h http.Header) map[string]string {
-	out := make(map[string]string, len(h))
-	for name, values := range h {
-		out[name] = strings.Join(values, ", ")
-	}
-	return out
 }

@@ -45,7 +45,7 @@ func TestNotificationBecomesOffer(t *testing.T) {
 func TestRefusedBodyLeavesNothingInTheBook(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "refused")
 	r := newRig(func(c *Config) { c.RefusedDir = dir })
-	env := flex.Envelope{Door: flex.DoorWebhook, Header: map[string]string{"Authorization": "Bearer s3cret", "Content-Type": "a\r\nb"}, Body: []byte("forged")}
+	env := flex.Envelope{Door: flex.DoorWebhook, Header: map[string][]string{"Authorization": {"Bearer s3cret"}, "Content-Type": {"a\r\nb"}}, Body: []byte("forged")}
 	refusal, ok := flex.RefusalOf(r.Accept(t.Context(), env))
 	if !ok || refusal.Reason != flex.ReasonSignatureInvalid {
 		t.Fatalf("refusal = %v", refusal)

@@ -89,7 +89,7 @@ func describe(env flex.Envelope, hash string, why *flex.Refusal, now time.Time) 
 	fmt.Fprintf(&b, "refused: %s\nbecause: %s\nat: %s\ndoor: %s\nsource: %s\nsha256: %s\nbytes: %d\n\n",
 		why.Reason, clip(why.Text), now.UTC().Format(time.RFC3339), env.Door, clip(env.Source), hash, len(env.Body))
 	for _, name := range slices.Sorted(maps.Keys(env.Header)) {
-		value := env.Header[name]
+		value := strings.Join(env.Header[name], ", ")
 		switch strings.ToLower(name) {
 		case "authorization", "proxy-authorization", "cookie":
 			value = "(not kept)"

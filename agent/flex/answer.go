@@ -1,0 +1,36 @@
+package flex
+
+import "time"
+
+// Word is an answer to the market.
+type Word string
+
+// The answers.
+const (
+	Accept Word = "accept"
+	Reject Word = "reject"
+)
+
+// Answer is what the market wants to hear about one instruction, what we
+// decided to say, and what became of saying it.
+type Answer struct {
+	Due    time.Time `json:"due"`              // the market's deadline, or the window's end
+	Word   Word      `json:"word,omitempty"`   // empty: not decided
+	Reason Reason    `json:"reason,omitempty"` // of a rejection
+	Text   string    `json:"text,omitempty"`
+	By     string    `json:"by,omitempty"` // "flexd", or the person
+	At     Stamp     `json:"at,omitzero"`  // of the decision
+	Tries  int       `json:"tries,omitempty"`
+	Tried  time.Time `json:"tried,omitzero"`   // the last try
+	Failed string    `json:"failed,omitempty"` // why the last try failed
+	// Uncertain tells that a try may have reached the market although it did
+	// not say so.
+	Uncertain bool      `json:"uncertain,omitempty"`
+	Confirmed time.Time `json:"confirmed,omitzero"` // the market took it
+	Lapsed    bool      `json:"lapsed,omitempty"`   // the deadline passed without
+}
+
+// Owed tells that the market must still be told.
+func (a *Answer) Owed() bool {
+	return a != nil && a.Word != "" && a.Confirmed.IsZero() && !a.Lapsed
+}

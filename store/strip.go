@@ -1,0 +1,80 @@
+package store
+
+import (
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"flexd/agent/flex"
+)
+
+// strip drops the raw text of instructions and replies from before an
+// instant. Their hashes stay: a copy kept elsewhere can still be proven to be
+// the one that was acted on.
+func strip(tx *bbolt.Tx, before time.Time) error {
+	open, undecided := tx.Bucket(bOpen), tx.Bucket(bUndecided)
+	return firstError(
+		rewrite(tx, bReplies, func(_ []byte, r *flex.Reply) bool {
+			old := r.At.Before(before) && r.Raw != nil
+			r.Raw = nil
+			return old
+		}),
+		rewrite(tx, bRecords, func(id []byte, r *flex.Record) bool {
+			return open.Get(id) == nil && lastFact(*r).Before(before) && stripped(&r.Instruction)
+		}),
+		rewrite(tx, bOffers, func(seq []byte, o *flex.Offer) bool {
+			return undecided.Get(seq) == nil && o.Received.At.Before(before) && stripped(&o.Instruction)
+		}),
+	)
+}
+
+// stripped drops the raw text when its hash is there to stand for it.
+func stripped(in *flex.Instruction) bool {
+	if in.Raw == nil || in.RawHash == "" {
+		return false
+	}
+	in.Raw = nil
+	return true
+}
+
+func lastFact(r flex.Record) time.Time {
+	if len(r.Steps) == 0 {
+		return time.Time{}
+	}
+	return r.Steps[len(r.Steps)-1].Fact.At
+}
+
+// rewrite stores the values of a bucket that change says it has changed.
+func rewrite[T any](tx *bbolt.Tx, bucket []byte, change func(key []byte, v *T) bool) error {
+	type pair struct {
+		key []byte
+		v   T
+	}
+	var changed []pair
+	err := tx.Bucket(bucket).ForEach(func(k, raw []byte) error {
+		var v T
+		if err := decode(raw, &v); err != nil {
+			return err
+		}
+		if change(k, &v) {
+			changed = append(changed, pair{append([]byte(nil), k...), v})
+		}
+		return nil
+	})
+	for _, p := range changed {
+		err = firstError(err, put(tx, bucket, string(p.key), p.v))
+	}
+	return err
+}
+
+func pruneReplies(tx *bbolt.Tx, before time.Time) error {
+	return collect(tx, bReplies, func(k, _ []byte) (bool, error) { return len(k) < 8 || timeOf(k).Before(before), nil })
+}
+
+func pruneUnavailable(tx *bbolt.Tx, before time.Time) error {
+	return collect(tx, bUnavailable, func(_, v []byte) (bool, error) {
+		var u flex.Unavailability
+		err := decode(v, &u)
+		return u.Window.End.Before(before), err
+	})
+}
