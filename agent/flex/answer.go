@@ -34,3 +34,18 @@ type Answer struct {
 func (a *Answer) Owed() bool {
 	return a != nil && a.Word != "" && a.Confirmed.IsZero() && !a.Lapsed
 }
+
+// AnswerRule is how long a market waits for an answer to an instruction.
+type AnswerRule struct {
+	Within time.Duration `json:"within"`
+	// WorkingDays tells that weekends and bank holidays do not count.
+	WorkingDays bool `json:"working_days,omitempty"`
+}
+
+// Say is one answer to give.
+type Say struct {
+	ID       InstructionID
+	Revision int64
+	Reason   Reason // of a rejection
+	Text     string
+}
