@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -118,7 +119,8 @@ func report(b *testing.B, name string, all []time.Duration) time.Duration {
 	return p50
 }
 
-// BenchmarkWebhookToFirstWrite sends instructions whose start has come, and
+// BenchmarkWebhookToFirstWrite sends instructions whose start has come to a
+// site at rest, at any moment between two of its samples, and
 // compares with a bare program that verifies, fetches and writes, and keeps
 // nothing. Both speak to the same market and plant.
 func BenchmarkWebhookToFirstWrite(b *testing.B) {
@@ -128,6 +130,7 @@ func BenchmarkWebhookToFirstWrite(b *testing.B) {
 			bare := newBare(t)
 			var ours, theirs []time.Duration
 			for b.Loop() {
+				time.Sleep(sampled + rand.N(time.Second)) // at rest: sampled once since the last release
 				sent, wrote := t.dispatch(time.Now().Add(-time.Millisecond).UTC())
 				ours = append(ours, wrote.Sub(sent))
 				theirs = append(theirs, bare.once())
@@ -138,6 +141,9 @@ func BenchmarkWebhookToFirstWrite(b *testing.B) {
 		})
 	}
 }
+
+// sampled is longer than the time between two samples of a device.
+const sampled = 1200 * time.Millisecond
 
 // BenchmarkStart schedules starts on the second and measures how far from it
 // the first write reaches the plant.

@@ -251,6 +251,9 @@ func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, 
 			return fmt.Errorf("%s: %w: a release came first", r.Name, flex.ErrNotSent)
 		}
 		begun := time.Now()
+		d.mu.Lock()
+		d.wrote = begun
+		d.mu.Unlock()
 		sent, err := d.wire.write(ctx, p, r)
 		if err != nil && !errors.Is(err, flex.ErrUncertain) {
 			return err

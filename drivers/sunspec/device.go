@@ -44,6 +44,10 @@ type Device struct {
 	// last is the latest image of the control models and of what they refer to.
 	last  image
 	epoch int64 // counts read-backs
+	// sampled is the latest whole image of a device that was proven to be the
+	// same; wrote is when we last began to write.
+	sampled image
+	wrote   time.Time
 	// seen is when the serial number was last read.
 	seen time.Time
 	// told is what we last wrote; nil when nothing of ours stands in the device.
@@ -147,7 +151,7 @@ func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.found, d.last, d.seen = f, im, seen
+	d.found, d.last, d.sampled, d.seen = f, im, image{}, seen
 	d.cfg.Log.Info("sunspec device found", "device", d.cfg.ID, "model", f.plate.Model, "serial", f.serial, "chain", chain.String(), "method", f.plate.Method)
 	return f, nil
 }
@@ -183,7 +187,7 @@ func (d *Device) fetch(ctx context.Context, p modbus.Priority, f *found) (image,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if errors.Is(err, ErrMoved) {
-		d.found, d.last = nil, image{}
+		d.found, d.last, d.sampled = nil, image{}, image{}
 	}
 	if err != nil {
 		return im, fmt.Errorf("device %s: %w", d.cfg.ID, err)
@@ -216,7 +220,7 @@ func (d *Device) same(ctx context.Context, p modbus.Priority, f *found, now time
 	defer d.mu.Unlock()
 	if err != nil {
 		if errors.Is(err, ErrMoved) {
-			d.found, d.last, d.told, d.before = nil, image{}, nil, nil
+			d.found, d.last, d.sampled, d.told, d.before = nil, image{}, image{}, nil, nil
 		}
 		return fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}

@@ -23,6 +23,9 @@ func (d *Device) Read(ctx context.Context) (flex.Reading, error) {
 	if err := d.same(ctx, modbus.Read, f, im.at); err != nil {
 		return flex.Reading{}, err
 	}
+	d.mu.Lock()
+	d.sampled = im
+	d.mu.Unlock()
 	r := f.reading(im, d.cfg.Sign)
 	r.Device = d.cfg.ID
 	return r, nil
