@@ -45,6 +45,8 @@ type Market struct {
 	hidden       int                 // instructions left out of sets
 	faults       map[string]*Fault
 	requests     map[string]int
+
+	bent bent // its clock and its tokens
 }
 
 // listing is an instruction as it is listed: any JSON, so that a test can

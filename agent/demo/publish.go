@@ -150,7 +150,7 @@ func (m *Market) sign(n Notice) (Delivery, string, error) {
 		d.DataURL = n.DataURL
 	}
 	claims := jwt.MapClaims{"event": Event, "data_url": d.DataURL, "instruction_count": len(n.IDs),
-		"iat": m.cfg.Now().Unix(), "jti": "notice-" + set}
+		"iat": m.now().Unix(), "jti": "notice-" + set}
 	if n.Event != "" {
 		claims["event"] = n.Event
 	}

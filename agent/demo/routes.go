@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
@@ -31,6 +30,17 @@ func (m *Market) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault.apply(w, r) {
 		return
 	}
+	if !fault.spoils() {
+		m.answer(w, r)
+		return
+	}
+	good := newHeld()
+	m.answer(good, r)
+	fault.deliver(w, r, good)
+}
+
+// answer answers well.
+func (m *Market) answer(w http.ResponseWriter, r *http.Request) {
 	if !strings.HasSuffix(r.URL.Path, "/") {
 		fail(w, http.StatusNotFound, "every address ends with a slash")
 		return
@@ -104,12 +114,12 @@ func (m *Market) token(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnauthorized, "unknown client_id or wrong api_key")
 		return
 	}
-	now := m.cfg.Now()
+	now := m.now()
 	m.mu.Lock()
 	secret := m.secret
 	m.mu.Unlock()
 	text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"sub": ask.ClientID, "iat": now.Unix(), "exp": now.Add(m.cfg.TokenLife).Unix(),
+		"sub": ask.ClientID, "iat": now.Unix(), "exp": now.Add(m.life()).Unix(),
 	}).SignedString(secret)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, "cannot sign a token")
@@ -128,7 +138,7 @@ func (m *Market) authorised(r *http.Request) bool {
 	secret := m.secret
 	m.mu.Unlock()
 	_, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return secret, nil },
-		jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(m.cfg.Now))
+		jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(m.now))
 	return err == nil
 }
 
@@ -252,43 +262,4 @@ func fail(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintf(w, "{\"detail\":%q}", detail)
-}
-
-// apply spoils the answer; true when nothing is left to answer.
-func (f Fault) apply(w http.ResponseWriter, r *http.Request) (done bool) {
-	if f.Latency > 0 && pause(r.Context(), f.Latency) != nil {
-		return true
-	}
-	if f.Drop {
-		// The one way to end a connection without an answer that net/http offers.
-		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			c.Close()
-		}
-		return true
-	}
-	if f.Status == 0 {
-		return false
-	}
-	for k, v := range f.Header {
-		w.Header().Set(k, v)
-	}
-	if f.Body == "" {
-		fail(w, f.Status, http.StatusText(f.Status))
-		return true
-	}
-	w.WriteHeader(f.Status)
-	_, _ = w.Write([]byte(f.Body))
-	return true
-}
-
-// pause waits, unless ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }
