@@ -20,11 +20,13 @@ type Fault struct {
 	Latency time.Duration     // before the answer, good or bad
 	Drop    bool              // close the connection without an answer
 	Times   int               // how many requests it strikes; 0: until healed
+	// Only strikes the requests for which it is true; nil: all.
+	Only func(*http.Request) bool
 
 	// The answer is a good one, and is spoilt on the way.
-	Alter func([]byte) []byte // the body becomes another, under a length that fits
-	Cut   bool                // half of the body under the length of the whole, then the connection is closed
-	Drip  time.Duration       // pause after every drop of the body
+	Alter func(*http.Request, []byte) []byte // the body becomes another, under a length that fits
+	Cut   bool                               // half of the body under the length of the whole, then the connection is closed
+	Drip  time.Duration                      // pause after every drop of the body
 
 	// Answer answers instead, in whatever way.
 	Answer http.HandlerFunc
@@ -86,12 +88,12 @@ func (m *Market) RevokeTokens() error {
 	return nil
 }
 
-// strike finds the fault for a path and counts it down.
-func (m *Market) strike(path string) Fault {
+// strike finds the fault for a request and counts it down.
+func (m *Market) strike(r *http.Request) Fault {
 	best := ""
 	var found *Fault
 	for prefix, f := range m.faults {
-		if strings.HasPrefix(path, prefix) && (found == nil || len(prefix) > len(best)) {
+		if strings.HasPrefix(r.URL.Path, prefix) && (f.Only == nil || f.Only(r)) && (found == nil || len(prefix) > len(best)) {
 			best, found = prefix, f
 		}
 	}
@@ -160,7 +162,7 @@ func (h *held) Write(p []byte) (int, error) { return h.body.Write(p) }
 func (f Fault) deliver(w http.ResponseWriter, r *http.Request, good *held) {
 	body := good.body.Bytes()
 	if f.Alter != nil {
-		body = f.Alter(body)
+		body = f.Alter(r, body)
 	}
 	for k, v := range good.header {
 		w.Header()[k] = v

@@ -39,8 +39,9 @@ func TestAGoodAnswerIsSpoiltOnTheWay(t *testing.T) {
 		fails bool
 	}{
 		{"cut in the middle", Fault{Cut: true}, whole[:len(whole)/2], true},
-		{"another body", Fault{Alter: func(b []byte) []byte { return b[:7] }}, whole[:7], false},
+		{"another body", Fault{Alter: func(_ *http.Request, b []byte) []byte { return b[:7] }}, whole[:7], false},
 		{"dripping", Fault{Drip: time.Millisecond}, whole, false},
+		{"others alone", Fault{Status: 500, Only: func(r *http.Request) bool { return r.Method == http.MethodPost }}, whole, false},
 		{"a header of its own", Fault{Header: map[string]string{"X-A": "b"}}, whole, false},
 		{"an answer of its own", Fault{Answer: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "no") }}, "no", false},
 	} {

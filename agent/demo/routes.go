@@ -25,7 +25,7 @@ func (m *Market) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if key := r.Method + " " + r.URL.Path; len(m.requests) < maxPaths || m.requests[key] > 0 {
 		m.requests[key]++
 	}
-	fault := m.strike(r.URL.Path)
+	fault := m.strike(r)
 	m.mu.Unlock()
 	if fault.apply(w, r) {
 		return
