@@ -14,6 +14,9 @@ const (
 // Answer is what the market wants to hear about one instruction, what we
 // decided to say, and what became of saying it.
 type Answer struct {
+	Revision int64 `json:"revision,omitempty"` // of the instruction that is answered
+	// Asked is when the market began to wait.
+	Asked  time.Time `json:"asked,omitzero"`
 	Due    time.Time `json:"due"`              // the market's deadline, or the window's end
 	Word   Word      `json:"word,omitempty"`   // empty: not decided
 	Reason Reason    `json:"reason,omitempty"` // of a rejection
@@ -48,4 +51,13 @@ type Say struct {
 	Revision int64
 	Reason   Reason // of a rejection
 	Text     string
+}
+
+// Foresight is what control says of a dispatch that does not run yet: would
+// it be delivered in full? Known is false while that cannot be told.
+type Foresight struct {
+	Known   bool
+	Missing Watts // the most that would be missing at any time, magnitude
+	Reason  Reason
+	Text    string
 }

@@ -77,13 +77,19 @@ type Record struct {
 	Text       string       `json:"text,omitempty"`
 	Window     Window       `json:"window"` // concrete, frozen at admission
 	Shares     []AssetShare `json:"shares,omitempty"`
-	ShareHash  string       `json:"share_hash,omitempty"` // of the capacities used
+	// Withheld are our shares of assets that were declared unavailable when it
+	// was admitted; they are no part of Shares.
+	Withheld  []AssetShare `json:"withheld,omitempty"`
+	ShareHash string       `json:"share_hash,omitempty"` // of the capacities used
 	// StopAt is when a stop was received; the dispatch wants nothing from then on.
 	StopAt     time.Time     `json:"stop_at,omitzero"`
 	StopReason Reason        `json:"stop_reason,omitempty"`
 	StopBy     InstructionID `json:"stop_by,omitempty"`
 	// Answer is set where the market wants to hear whether we accept.
 	Answer *Answer `json:"answer,omitempty"`
+	// Amend is the answer that is wanted for a change which is not in force: it
+	// waits as an offer while the record goes on as it is.
+	Amend *Answer `json:"amend,omitempty"`
 	// Declined names the last refused amendment (revision and content), so
 	// that its repetition is not announced again.
 	Declined string `json:"declined,omitempty"`

@@ -14,6 +14,8 @@ type Unavailability struct {
 	// Withdrawn is when it was taken back; zero: in force.
 	Withdrawn   time.Time `json:"withdrawn,omitzero"`
 	WithdrawnBy string    `json:"withdrawn_by,omitempty"`
+	// Closed is when its end, or its withdrawal, was announced.
+	Closed time.Time `json:"closed,omitzero"`
 	// What the market was told: Told counts up to 1 for the declaration and 2
 	// for the withdrawal. It stays 0 where the profile has no such call.
 	Told   int       `json:"told,omitempty"`
