@@ -356,7 +356,7 @@ func (s *slot) target() flex.Target {
 	case !s.wanted:
 		return t
 	case s.offline:
-		if s.dev.Target.Order != flex.OrderSet && s.dev.Target.Order != flex.OrderCap {
+		if s.dev.Target.Order != flex.OrderSet && s.dev.Target.Order != flex.OrderCap || !s.continues() {
 			return t
 		}
 		t.Order, t.Power = s.dev.Target.Order, s.dev.Target.Power
@@ -382,6 +382,12 @@ func (s *slot) target() flex.Target {
 	}
 	t.Dispatch = slices.Sorted(maps.Keys(ids))
 	return t
+}
+
+// continues tells whether what the device was told was for a dispatch that
+// still wants it: the watts of one that is over are never told for the next.
+func (s *slot) continues() bool {
+	return slices.ContainsFunc(s.claims, func(c claim) bool { return slices.Contains(s.dev.Target.Dispatch, c.id) })
 }
 
 // endOf is when the dispatch stops asking.

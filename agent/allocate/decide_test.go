@@ -80,7 +80,7 @@ func TestStorageRules(t *testing.T) {
 	full := battery("b", 5000, 8000)
 	w := func(ws ...flex.Watts) []flex.Watts { return ws }
 	running := func(d Device, p flex.Watts) Device {
-		d.Target = flex.Target{Device: d.ID, Order: flex.OrderSet, Power: p}
+		d.Target = flex.Target{Device: d.ID, Order: flex.OrderSet, Power: p, Dispatch: []flex.InstructionID{"d"}}
 		return d
 	}
 	old := func(d Device) Device { d.Reading.At = t0.Add(-31 * time.Second); return d }
@@ -100,6 +100,7 @@ func TestStorageRules(t *testing.T) {
 		{"an old reading may lower the target", input([]Device{running(old(battery("b", 5000, 8000)), 4000)}, dispatch("d", 3000)), "s", w(3000), 0, "", ""},
 		{"an offline device's part goes to others", input([]Device{offline(full), battery("c", 5000, 8000)}, dispatch("d", 3000)), "ns", w(0, 3000), 0, "", ""},
 		{"an offline device keeps its target", input([]Device{running(offline(full), 1000), battery("c", 5000, 8000)}, dispatch("d", 3000)), "ss", w(1000, 3000), 0, "", "offline"},
+		{"an offline device is not told the watts of a dispatch that is over", input([]Device{running(offline(full), 1000)}, dispatch("next", -2000)), "n", w(0), 0, "", ""},
 		{"alone and offline is a shortfall", input([]Device{offline(full)}, dispatch("d", 3000)), "n", w(0), 3000, flex.ReasonDeviceUnavailable, ""},
 		{"a foreign limit forbids control", with(input([]Device{full}, dispatch("d", 3000)), func(in *Input) {
 			in.Devices[0].Foreign = flex.Refuse(flex.ReasonLimitSetByOthers, "a cap of 50 %% was found")
