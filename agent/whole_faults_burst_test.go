@@ -1,0 +1,249 @@
+package agent_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"flexd/agent/demo"
+	"flexd/agent/flex"
+	"flexd/agent/local"
+	"flexd/drivers/sim"
+)
+
+// most is the memory that flexd may need, whatever the market sends.
+const most = 64 << 20
+
+// processWith runs the real program with more in its environment.
+func (s *site) processWith(env ...string) {
+	s.t.Helper()
+	bin, err := program()
+	must(s.t, err)
+	cmd := exec.Command(bin, "run", "--config", s.config)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = s.log
+	s.begun = time.Now()
+	must(s.t, cmd.Start())
+	s.cmd = cmd
+}
+
+// memory is what the kernel says of the running program's memory (proc(5)):
+// VmHWM is the most that ever was resident.
+func (s *site) memory(line string) int {
+	s.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	must(s.t, err)
+	for l := range strings.Lines(string(text)) {
+		if kb, ok := strings.CutPrefix(l, line); ok {
+			n, err := strconv.Atoi(strings.Fields(kb)[0])
+			must(s.t, err)
+			return n << 10
+		}
+	}
+	s.t.Fatal("the kernel does not tell the memory")
+	return 0
+}
+
+func mib(bytes int) float64 { return float64(bytes) / (1 << 20) }
+
+// wantSmall checks the memory of the program.
+func (s *site) wantSmall() {
+	s.t.Helper()
+	got := s.memory("VmHWM:")
+	state := 0
+	if i, err := os.Stat(filepath.Join(s.dir, "state", "state.db")); err == nil {
+		state = int(i.Size())
+	}
+	s.t.Logf("at most %.1f MiB resident, now %.1f MiB of its own and %.1f MiB of files; state file %.1f MiB", mib(got), mib(s.memory("RssAnon:")), mib(s.memory("RssFile:")), mib(state))
+	if got > most {
+		s.t.Errorf("%.1f MiB were resident, want at most %d", mib(got), most>>20)
+	}
+}
+
+// records are the instructions in the store, by id.
+func (s *site) records() map[string]flex.Record {
+	s.t.Helper()
+	var list []flex.Record
+	s.await(20*time.Second, "the instructions are shown", func() bool {
+		var err error
+		list, err = local.Dial(s.socket).Instructions(s.t.Context(), 10_000)
+		return err == nil
+	})
+	out := make(map[string]flex.Record, len(list))
+	for _, r := range list {
+		out[string(r.ID)] = r
+	}
+	return out
+}
+
+// Five thousand notifications in less than a minute, half of them repeats:
+// every one that is accepted is followed, and a dispatch in the middle of it
+// is carried out at its second.
+func TestFiveThousandNotificationsInAMinute(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a burst")
+	}
+	t.Parallel()
+	t.Log("catalogue | a burst of notifications | 5,000 notifications come within a minute, half of them repeats, while a window opens and closes | " +
+		"each accepted one is followed and its instruction recorded once, the window acts at its second, memory stays under 64 MB")
+	const all, distinct = 5000, 2500
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}})
+	f := &faulty{site: s, bat: s.devices[0]}
+	// The list shows nothing: only who follows the notifications finds them.
+	s.market.SetFault(instructionsPath, demo.Fault{Status: 200, Body: "[]", Only: func(r *http.Request) bool { return !ofSet(r) }})
+	tokens := make([][]byte, distinct)
+	for i := range tokens {
+		must(t, s.market.List(distant(fmt.Sprintf("b%04d", i), i+1)))
+		d, err := s.market.Publish(t.Context(), demo.Notice{IDs: []string{fmt.Sprintf("b%04d", i)}, Drop: true})
+		must(t, err)
+		tokens[i] = []byte(d.Token)
+	}
+	s.process()
+	s.serving()
+	in, end := near("now", 8*time.Second, 3*time.Second)
+	must(t, s.market.List(in))
+	if d, err := s.market.Publish(t.Context(), demo.Notice{IDs: []string{"now"}}); err != nil || d.Status/100 != 2 {
+		t.Fatal(d.Status, err)
+	}
+	var put atomic.Int64
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		until(in.Start)
+		seen := time.Time{}
+		for time.Now().Before(end) && seen.IsZero() {
+			if p := f.bat.Power(); p > 2999 && p < 3001 {
+				seen = time.Now()
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if late := seen.Sub(in.Start); seen.IsZero() || late > time.Second {
+			t.Errorf("in the middle of the burst the watts came %v after the second", late)
+		} else {
+			t.Logf("in the middle of the burst the watts came %v after the second", late.Round(time.Millisecond))
+		}
+	}()
+	begun := time.Now()
+	f.crowd(all, func(i int) int {
+		for {
+			d, err := s.market.Repost(t.Context(), "application/jose", tokens[i*7%distinct])
+			if d.Status == 0 {
+				t.Logf("delivery %d after %v: %v", i, time.Since(begun), err)
+			}
+			if d.Status != http.StatusTooManyRequests && d.Status != http.StatusServiceUnavailable {
+				return d.Status
+			}
+			put.Add(1)
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	took := time.Since(begun)
+	t.Logf("%d notifications accepted in %v, %d times put off", all, took.Round(time.Millisecond), put.Load())
+	if took > time.Minute {
+		t.Errorf("it took %v", took)
+	}
+	<-watched
+	var got map[string]flex.Record
+	s.await(60*time.Second, "every instruction is recorded", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		got = s.records()
+		return len(got) >= distinct+1
+	})
+	t.Logf("all recorded %v after the first was sent", time.Since(begun).Round(time.Millisecond))
+	for i := range distinct {
+		if r, ok := got[fmt.Sprintf("b%04d", i)]; !ok || r.State != flex.Scheduled {
+			t.Fatalf("b%04d is %q", i, r.State)
+		}
+	}
+	s.over(f.bat, 10*time.Second, "now", "completed")
+	s.await(60*time.Second, "everything is announced", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		return len(f.ladders()) >= distinct+1
+	})
+	for id, l := range f.ladders() {
+		if id != "now" && fmt.Sprint(l) != "[admitted scheduled]" {
+			t.Errorf("%s was announced as %v", id, l)
+		}
+	}
+	s.wantLadder("now", "admitted", "scheduled", "active", "completed")
+	s.wantSmall()
+}
+
+// Ten thousand instructions in one reply: the few that are ours act, the
+// others are recorded, within bounded time and memory.
+func TestTenThousandInstructionsInOneReply(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a burst")
+	}
+	for _, c := range []struct {
+		name, outcome string
+		ours          int
+		finding       string
+	}{
+		{"most for others", "ours are scheduled and the first acts at its second, the others are recorded and dropped", 10, ""},
+		{"all for us", "every one is scheduled, the first acts at its second", 10_000, "P8-4"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Logf("catalogue | 10,000 instructions in one reply, %s | one notification points to 10,000 instructions | %s; memory stays under 64 MB", c.name, c.outcome)
+			if c.finding != "" {
+				t.Skip("finding: " + c.finding)
+			}
+			t.Parallel()
+			tenThousand(t, c.ours)
+		})
+	}
+}
+
+func tenThousand(t *testing.T, ours int) {
+	const all = 10_000
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}})
+	f := &faulty{site: s, bat: s.devices[0]}
+	s.process()
+	s.serving()
+	first, end := near("n00000", 20*time.Second, 3*time.Second)
+	ins := []demo.Instruction{first}
+	for i := 1; i < all; i++ {
+		start := second(2*time.Hour + time.Duration(i)*20*time.Second)
+		in := ask(fmt.Sprintf("n%05d", i), "0.00300", "export", start, start.Add(10*time.Second))
+		if i >= ours {
+			in.Assets, in.Obligation = []string{fmt.Sprintf("other%d", i%7)}, "somebody-elses"
+		}
+		ins = append(ins, in)
+	}
+	reply := listed(t, ins...)
+	t.Logf("the reply has %.1f MiB", float64(len(reply))/(1<<20))
+	s.market.SetFault(instructionsPath, demo.Fault{Answer: func(w http.ResponseWriter, _ *http.Request) { _, _ = bytes.NewReader(reply).WriteTo(w) }})
+	count := all
+	begun := time.Now()
+	if _, err := s.market.Publish(t.Context(), demo.Notice{IDs: []string{"n00000"}, Count: &count}); err != nil {
+		t.Fatal(err)
+	}
+	s.await(18*time.Second, "the first is scheduled", func() bool { return s.ear.has("n00000", "scheduled") })
+	t.Logf("the first is scheduled after %v", time.Since(begun).Round(time.Millisecond))
+	f.acts("n00000", end)
+	s.await(60*time.Second, "every one of ours is announced", func() bool {
+		time.Sleep(200 * time.Millisecond)
+		return len(f.ladders()) >= ours
+	})
+	t.Logf("%d of ours announced after %v", ours, time.Since(begun).Round(time.Millisecond))
+	for i := 1; i < ours; i++ {
+		id := fmt.Sprintf("n%05d", i)
+		f.await(30*time.Second, id+" is scheduled", func() bool { return fmt.Sprint(f.ladders()[id]) == "[admitted scheduled]" })
+		if i > 20 {
+			break
+		}
+	}
+	f.closed(30*time.Second, "n00000")
+	if got := s.records(); len(got) != ours {
+		t.Errorf("%d instructions of ours are in the store, want %d", len(got), ours)
+	}
+	s.wantSmall()
+}
