@@ -39,6 +39,9 @@ type Profile struct {
 	Obligation   obligationFields    `yaml:"obligation"`
 	Asset        assetFields         `yaml:"asset"`
 	Competition  competitionFields   `yaml:"competition"`
+	Response     profileResponse     `yaml:"response"`
+	Subscription profileSubscription `yaml:"subscription"`
+	Availability profileAvailability `yaml:"availability"`
 }
 
 type profilePaths struct {
@@ -190,7 +193,7 @@ func readBounded(name string) ([]byte, error) {
 
 // later are options that the profile will have and this version has not.
 var later = [...]string{
-	"response", "so_signature", "second_webhook", "notification.header", "notification.serialization",
+	"so_signature", "second_webhook", "notification.header", "notification.serialization",
 	"notification.require", "notification.audience", "key.format", "key.pointer", "power.sign", "time",
 }
 
@@ -283,7 +286,9 @@ func (p *Profile) missing() []string {
 	need(len(p.Obligation.ID) > 0, "obligation.id must not be empty")
 	need(len(p.Asset.ID) > 0, "asset.id must not be empty")
 	need(len(p.Lists.Items) > 0, "lists.items must not be empty")
-	return out
+	out = append(out, p.Response.check()...)
+	out = append(out, p.Subscription.check()...)
+	return append(out, p.Availability.check()...)
 }
 
 // ResolveDirection finds the direction of an instruction in the places that

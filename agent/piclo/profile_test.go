@@ -64,7 +64,7 @@ instruction:
 func TestABadProfileIsExplainedWithEveryLine(t *testing.T) {
 	for text, mentions := range map[string][]string{
 		"naem: x\npower: {unit: GW}\nzone: Mars/Base\n": {"line 1: unknown key naem", "line 2: \"GW\": choose MW", "line 3: \"Mars/Base\""},
-		"response: {path: /x/}\n":                       {"line 1: response is not implemented in this version"},
+		"response: {path: /x/}\n":                       {"line 1: unknown key path"},
 		"lists: {paging: link}\n":                       {"line 1", "not implemented in this version"},
 		"notification: {serialization: json}\n":         {"notification.serialization is not implemented"},
 		"notification: {algorithms: [HS256]}\n":         {"HS256"},
