@@ -43,7 +43,9 @@ type CacheConfig struct {
 	Name  string // in the store: one per publisher
 	Store Store  // nil: memory only
 	// Fetch gets the key document from where it is published.
-	Fetch  func(ctx context.Context) ([]byte, error)
+	Fetch func(ctx context.Context) ([]byte, error)
+	// Parse reads the document; nil: ParseKeys.
+	Parse  func(raw []byte) ([]Key, error)
 	TTL    time.Duration // fetch again when older
 	Grace  time.Duration // a key no longer published is honoured for so long
 	MinGap time.Duration // between fetches that failed signatures ask for
@@ -79,6 +81,9 @@ func NewKeyCache(cfg CacheConfig) *KeyCache {
 	if cfg.MinGap <= 0 {
 		cfg.MinGap = DefaultMinGap
 	}
+	if cfg.Parse == nil {
+		cfg.Parse = ParseKeys
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -96,12 +101,17 @@ func NewKeyCache(cfg CacheConfig) *KeyCache {
 	return c
 }
 
-// Verify checks a compact JWS. On top of the errors of VerifyCompact it
-// gives *NoKeyError; ErrSignature means that a key set asked for after this
-// call began does not confirm the signature either.
+// Verify checks a compact JWS; see VerifyForm.
 func (c *KeyCache) Verify(ctx context.Context, token []byte, algs []string) ([]byte, Header, error) {
+	return c.VerifyForm(ctx, Compact(token), algs)
+}
+
+// VerifyForm checks a signed message. On top of the errors of VerifyCompact
+// it gives *NoKeyError; ErrSignature means that a key set asked for after
+// this call began does not confirm the signature either.
+func (c *KeyCache) VerifyForm(ctx context.Context, s Signed, algs []string) ([]byte, Header, error) {
 	arrived := time.Now()
-	parsed, err := parseCompact(token, algs)
+	msg, err := s.parse(algs)
 	if err != nil {
 		return nil, Header{}, err // no key would change it: nothing is fetched
 	}
@@ -115,14 +125,23 @@ func (c *KeyCache) Verify(ctx context.Context, token []byte, algs []string) ([]b
 			set = got
 		}
 	}
-	payload, h, err := parsed.verify(set.keys(arrived))
+	payload, h, err := msg.verify(set.keys(arrived))
 	if err == nil || set.askedSince(arrived) {
 		return payload, h, err
 	}
-	if set, err = c.recheck(ctx, arrived); err != nil {
-		return nil, Header{}, err
+	newer, cannot := c.recheck(ctx, arrived)
+	if cannot != nil {
+		// A key that came while we waited may confirm, but cannot refute: it
+		// was asked for before the message came.
+		if newer = c.current(); !newer.asked.After(set.asked) {
+			return nil, Header{}, cannot
+		}
 	}
-	return parsed.verify(set.keys(time.Now()))
+	payload, h, err = msg.verify(newer.keys(time.Now()))
+	if err != nil && cannot != nil {
+		return nil, Header{}, cannot
+	}
+	return payload, h, err
 }
 
 // Refresh fetches when the keys are missing or due, so that no message has
@@ -197,7 +216,10 @@ func (c *KeyCache) fetch(ctx context.Context) (keySet, error) {
 	raw, err := c.cfg.Fetch(within)
 	var keys []Key
 	if err == nil {
-		keys, err = ParseKeys(raw)
+		keys, err = c.cfg.Parse(raw)
+	}
+	if err == nil && (len(keys) == 0 || len(keys) > maxKeys) {
+		err = fmt.Errorf("the key document gave %d keys, expected 1 to %d", len(keys), maxKeys)
 	}
 	if err != nil {
 		return keySet{}, c.failed(ctx, err)

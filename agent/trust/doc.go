@@ -1,5 +1,6 @@
-// Package trust judges signatures: JSON Web Signatures in compact form
-// against public keys that were fetched from where they are published.
+// Package trust judges signatures: JSON Web Signatures (compact, in JSON, or
+// detached) against public keys that were fetched from where they are
+// published.
 //
 // In: raw bytes of a token, raw bytes of a key document (PEM, JWK, JWKS and
 // the usual wrappings), a list of allowed algorithms, the instant and how far

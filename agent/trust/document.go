@@ -1,14 +1,12 @@
 package trust
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,25 +17,6 @@ import (
 // wrappers are the field names in which publishers are seen to put a key,
 // in the order they are tried.
 var wrappers = [...]string{"public_key", "publicKey", "public-key", "pem", "key", "certificate", "cert", "data", "value", "result"}
-
-func parseDocument(raw []byte) ([]Key, error) {
-	text := bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
-	if len(text) == 0 {
-		return nil, errors.New("the key document is empty")
-	}
-	switch text[0] {
-	case '{', '[', '"':
-		if err := UniqueKeys(text); err != nil {
-			return nil, fmt.Errorf("the key document: %w", err)
-		}
-		var v any
-		if err := json.Unmarshal(text, &v); err != nil {
-			return nil, fmt.Errorf("the key document is not valid JSON: %w", err)
-		}
-		return parseValue(v, "", 0)
-	}
-	return parseText(string(text), "")
-}
 
 // parseValue looks for keys in a JSON value; four levels hold every wrapping
 // seen ({"data": {"keys": [{…}]}}).
@@ -51,12 +30,7 @@ func parseValue(v any, id string, depth int) ([]Key, error) {
 	case []any:
 		return parseList(v, depth)
 	case map[string]any:
-		for _, name := range []string{"kid", "key_id", "id"} {
-			if s, ok := v[name].(string); ok && len(s) <= 256 {
-				id = s
-				break
-			}
-		}
+		id = idOf(v, id)
 		if _, ok := v["kty"]; ok {
 			k, err := parseJWK(v)
 			if err != nil {
@@ -74,6 +48,16 @@ func parseValue(v any, id string, depth int) ([]Key, error) {
 		}
 	}
 	return nil, nil
+}
+
+// idOf is the id that an object gives to the key in it.
+func idOf(object map[string]any, otherwise string) string {
+	for _, name := range []string{"kid", "key_id", "id"} {
+		if s, ok := object[name].(string); ok && len(s) <= maxName {
+			return s
+		}
+	}
+	return otherwise
 }
 
 // parseList reads the keys of a set. RFC 7517 section 5: what cannot be used

@@ -7,22 +7,28 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Bounds of a compact JWS: a notification is a few hundred bytes.
+// Bounds of a JWS: a notification is a few hundred bytes.
 const (
 	maxToken  = 256 << 10
 	maxHeader = 8 << 10
+	maxName   = 256 // bytes of an algorithm, a key's id or a type
 )
 
-// ErrMalformed: the bytes are no compact JWS.
-var ErrMalformed = errors.New("not a compact JWS")
+// ErrMalformed: the bytes are no JWS of the form that was expected.
+var ErrMalformed = errors.New("not a JWS of the expected form")
 
 // ErrForbidden: no key could make this token acceptable, because of its
 // algorithm or of what its header asks for.
 var ErrForbidden = errors.New("the token is not acceptable")
+
+// errOtherAlgorithm is an ErrForbidden that says nothing against the other
+// signatures of the same message.
+var errOtherAlgorithm = fmt.Errorf("%w: its algorithm is not allowed", ErrForbidden)
 
 // ErrSignature: none of the keys confirms the signature. Another key might.
 var ErrSignature = errors.New("the signature does not hold")
@@ -34,8 +40,8 @@ type Header struct {
 	Type  string
 }
 
-// compact is a token taken apart; nothing in it is trusted yet.
-type compact struct {
+// parsed is a token taken apart; nothing in it is trusted yet.
+type parsed struct {
 	header  Header
 	signing string // what the signature covers
 	payload []byte
@@ -46,39 +52,37 @@ type compact struct {
 // algorithms allowed, and returns the signed bytes. A key whose id the header
 // names is tried first; the rest follow, since all are equally trusted.
 func VerifyCompact(token []byte, keys []Key, algs []string) ([]byte, Header, error) {
-	c, err := parseCompact(token, algs)
-	if err != nil {
-		return nil, Header{}, err
-	}
-	return c.verify(keys)
+	return VerifyForm(Compact(token), keys, algs)
 }
 
 // parseCompact takes the token apart and refuses what no key could mend.
-func parseCompact(token []byte, algs []string) (compact, error) {
-	if len(token) > maxToken {
-		return compact{}, fmt.Errorf("%w: %d bytes, more than %d", ErrMalformed, len(token), maxToken)
-	}
+func parseCompact(token []byte, algs []string) (parsed, error) {
 	parts := bytes.Split(token, []byte{'.'})
 	if len(parts) != 3 {
-		return compact{}, fmt.Errorf("%w: expected three parts separated by dots", ErrMalformed)
+		return parsed{}, fmt.Errorf("%w: expected three parts separated by dots", ErrMalformed)
 	}
+	return parseParts(parts[0], parts[1], parts[2], algs)
+}
+
+// parseParts decodes header, payload and signature as they are transported.
+func parseParts(header, payload, signature []byte, algs []string) (parsed, error) {
 	var raw [3][]byte
-	for i, name := range []string{"header", "payload", "signature"} {
+	parts := [3][]byte{header, payload, signature}
+	for i, name := range [3]string{"header", "payload", "signature"} {
 		b, err := decodePart(parts[i])
 		if err != nil {
-			return compact{}, fmt.Errorf("%w: the %s %w", ErrMalformed, name, err)
+			return parsed{}, fmt.Errorf("%w: the %s %w", ErrMalformed, name, err)
 		}
 		raw[i] = b
 	}
 	h, err := parseHeader(raw[0], algs)
 	if err != nil {
-		return compact{}, err
+		return parsed{}, err
 	}
 	if len(raw[2]) == 0 {
-		return compact{}, fmt.Errorf("%w: it has no signature", ErrForbidden)
+		return parsed{}, fmt.Errorf("%w: it has no signature", ErrForbidden)
 	}
-	signed := len(parts[0]) + 1 + len(parts[1])
-	return compact{header: h, signing: string(token[:signed]), payload: raw[1], sig: raw[2]}, nil
+	return parsed{header: h, signing: string(header) + "." + string(payload), payload: raw[1], sig: raw[2]}, nil
 }
 
 // decodePart is strict base64url without padding. The standard decoder skips
@@ -96,8 +100,25 @@ func decodePart(part []byte) ([]byte, error) {
 }
 
 // forbidden are header parameters that would let a token bring its own key
-// or its own rules (RFC 7515 section 4.1, RFC 7797).
-var forbidden = [...]string{"jwk", "jku", "x5u", "x5c", "crit", "b64", "zip"}
+// or its own rules, and what they would ask for.
+var forbidden = [...]struct{ name, asks string }{
+	{"jwk", "brings its own key"},
+	{"jku", "brings the address of its own key"},
+	{"x5u", "brings the address of its own certificate"},
+	{"x5c", "brings its own certificate"},
+	{"b64", "asks for a payload that is not encoded (RFC 7797), which is not supported"},
+	{"crit", "asks for an extension that is not supported"},
+	{"zip", "asks for compression, which is not supported"},
+}
+
+func checkNames(fields map[string]json.RawMessage) error {
+	for _, f := range forbidden {
+		if _, ok := fields[f.name]; ok {
+			return fmt.Errorf("%w: its header has %q, which %s", ErrForbidden, f.name, f.asks)
+		}
+	}
+	return nil
+}
 
 func parseHeader(raw []byte, algs []string) (Header, error) {
 	if len(raw) > maxHeader {
@@ -106,35 +127,33 @@ func parseHeader(raw []byte, algs []string) (Header, error) {
 	if err := UniqueKeys(raw); err != nil {
 		return Header{}, fmt.Errorf("%w: the header is %w", ErrMalformed, err)
 	}
-	var fields map[string]any
+	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		return Header{}, fmt.Errorf("%w: the header is not a JSON object", ErrMalformed)
 	}
-	for _, name := range forbidden {
-		if _, ok := fields[name]; ok {
-			return Header{}, fmt.Errorf("%w: its header has %q", ErrForbidden, name)
-		}
+	if err := checkNames(fields); err != nil {
+		return Header{}, err
 	}
 	var h Header
 	for name, to := range map[string]*string{"alg": &h.Alg, "kid": &h.KeyID, "typ": &h.Type} {
 		v, given := fields[name]
-		s, isText := v.(string)
-		if given && !isText || len(s) > 256 {
+		if given && (json.Unmarshal(v, to) != nil || v[0] != '"' || len(*to) > maxName) {
 			return Header{}, fmt.Errorf("%w: the header's %s is not a short text", ErrMalformed, name)
 		}
-		*to = s
 	}
-	if h.Alg == "" {
+	switch {
+	case h.Alg == "":
 		return Header{}, fmt.Errorf("%w: the header names no algorithm", ErrMalformed)
-	}
-	if !slices.Contains(algs, h.Alg) || !slices.Contains(Algorithms(), h.Alg) {
-		return Header{}, fmt.Errorf("%w: algorithm %q is not allowed", ErrForbidden, clip(h.Alg))
+	case strings.EqualFold(h.Alg, "none"):
+		return Header{}, fmt.Errorf("%w: it is not signed (algorithm %q)", ErrForbidden, h.Alg)
+	case !slices.Contains(algs, h.Alg) || !slices.Contains(Algorithms(), h.Alg):
+		return Header{}, fmt.Errorf("%w (%q)", errOtherAlgorithm, clip(h.Alg))
 	}
 	return h, nil
 }
 
 // verify tries the fitting keys, the named one first.
-func (c compact) verify(keys []Key) ([]byte, Header, error) {
+func (c parsed) verify(keys []Key) ([]byte, Header, error) {
 	method := jwt.GetSigningMethod(c.header.Alg)
 	if method == nil {
 		return nil, Header{}, fmt.Errorf("%w: algorithm %q is not available", ErrForbidden, c.header.Alg)

@@ -70,22 +70,7 @@ func (k Key) Thumbprint() string {
 // or certificate, one or several), a JWK, a JWKS, or JSON that wraps one of
 // them in a field such as "public_key". Keys of a JWKS that cannot sign are
 // skipped; a document without any usable key is an error.
-func ParseKeys(raw []byte) ([]Key, error) {
-	if len(raw) > maxKeyBytes {
-		return nil, fmt.Errorf("the key document has %d bytes, more than %d", len(raw), maxKeyBytes)
-	}
-	keys, err := parseDocument(raw)
-	if err != nil {
-		return nil, err
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("the key document holds no usable public key: expected PEM, a JWK or a JWKS")
-	}
-	if len(keys) > maxKeys {
-		return nil, fmt.Errorf("the key document holds %d keys, more than %d", len(keys), maxKeys)
-	}
-	return keys, nil
-}
+func ParseKeys(raw []byte) ([]Key, error) { return ParseKeysAs(raw, FormatAuto, "") }
 
 // checkPublic admits only the kinds and sizes that we verify with.
 func checkPublic(pub any) error {
