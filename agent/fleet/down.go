@@ -58,6 +58,10 @@ func requestID(raw []byte) string {
 // sends faster than we handle loses the connection; it has the messages still,
 // since none of these was acknowledged.
 func (s *session) take(m mqtt.Message) {
+	if s.envelopes != nil && s.f.relayTopic(m.Topic()) {
+		s.envelopes.add(m, s.cancel)
+		return
+	}
 	select {
 	case s.requests <- m:
 	default:

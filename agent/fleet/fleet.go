@@ -40,6 +40,21 @@ type Config struct {
 	Birth  func() any
 	Stamp  func() flex.Stamp
 	Log    *slog.Logger
+
+	// Relay takes what relays publish; nil: down/relay is answered as
+	// unsupported. Shared names a topic of several sites to listen to as well.
+	Relay  Relay
+	Shared string
+}
+
+// Relay takes the envelopes of relays, one call at a time. Take gives nil once
+// an envelope is done with, on disk or refused for good: only then it is
+// acknowledged. With an error it stays unacknowledged and comes again, after
+// the wait of a flex.RetryError if that is one. Missed tells that envelopes
+// may have been lost: the connection is new, or one was given up.
+type Relay interface {
+	Take(ctx context.Context, payload []byte) error
+	Missed(why string)
 }
 
 // Status tells how the session is doing.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"net"
+	"sync"
 )
 
 // Packet types as in the first byte of a packet (MQTT 3.1.1, table 2.1).
@@ -21,10 +22,29 @@ type guard struct {
 	net.Conn
 	framing framing
 	broken  func(error) // told before the library is, whose words are vaguer
+
+	// room waits until there is room for more, or the channel closes; nil:
+	// there always is.
+	room   func(closed <-chan struct{})
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newGuard(conn net.Conn, broken func(error)) *guard {
+	return &guard{Conn: conn, broken: broken, closed: make(chan struct{})}
+}
+
+// Close ends a wait for room as well: the library waits for its reader.
+func (g *guard) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.Conn.Close()
 }
 
 // Read passes on what was read if it keeps to the limits.
 func (g *guard) Read(p []byte) (int, error) {
+	if g.room != nil {
+		g.room(g.closed)
+	}
 	n, err := g.Conn.Read(p)
 	if !g.framing.follow(p[:n]) {
 		g.broken(errPacket)
@@ -39,6 +59,7 @@ type framing struct {
 	digits int  // length bytes seen, while in the header
 	header bool // the first byte of a packet was seen, its length is not complete
 	left   int  // length so far, then bytes left of the body
+	most   int  // the largest packet to take; 0: maxPacket
 }
 
 // follow tells whether the bytes keep to the limits.
@@ -73,8 +94,8 @@ func (f *framing) follow(p []byte) bool {
 	return true
 }
 
-// fits judges a complete header. We subscribe to one filter, so that a SUBACK
-// has one return code.
+// fits judges a complete header. We subscribe to one filter at a time, so that
+// a SUBACK has one return code.
 func (f *framing) fits() bool {
 	switch f.kind {
 	case packetConnack, packetPuback:
@@ -82,6 +103,6 @@ func (f *framing) fits() bool {
 	case packetSuback:
 		return f.left == 3
 	default:
-		return f.left <= maxPacket
+		return f.left <= max(f.most, maxPacket)
 	}
 }

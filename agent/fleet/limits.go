@@ -20,6 +20,9 @@ type limits struct {
 	clean     time.Duration // a connection that held this long resets the back-off
 	pauseMin  time.Duration
 	pauseMax  time.Duration
+	again     time.Duration // first wait before an envelope is tried again
+	againMax  time.Duration
+	patience  time.Duration // an envelope that cannot be judged is given up
 }
 
 func defaults() limits {
@@ -27,6 +30,7 @@ func defaults() limits {
 		connect: 15 * time.Second, write: 5 * time.Second, token: 30 * time.Second, farewell: 2 * time.Second,
 		keepAlive: 40 * time.Second, poll: 500 * time.Millisecond, state: time.Second, birth: 5 * time.Second,
 		refresh: 5 * time.Minute, stall: time.Hour, clean: 30 * time.Second, pauseMin: time.Second, pauseMax: 2 * time.Minute,
+		again: time.Second, againMax: 30 * time.Second, patience: 2 * time.Minute,
 	}
 }
 
@@ -43,14 +47,16 @@ func (l limits) pause(failures int) time.Duration {
 
 func (l limits) keepAliveNow() time.Duration { return l.keepAlive + rand.N(l.keepAlive/2+1) }
 
-// Sizes. The payload limit is what the documented broker settings accept; a
-// packet from the broker may be a relay envelope and no more.
+// Sizes. The payload limit is what the documented broker settings accept. A
+// site with a relay door takes larger packets: an envelope with a body of
+// 1 MiB and its topic.
 const (
 	window       = 16        // publishes without PUBACK
 	laneMax      = 512       // rows published and not yet freed, per stream
 	maxPayload   = 256 << 10 // one message up
 	maxPacket    = 256 << 10 // one packet down, as received
-	maxRequest   = 64 << 10  // one request down, as handled
-	requestQueue = 64        // requests waiting for the worker
-	answerRate   = 10        // answers a second
+	maxEnvelope  = 2<<20 + 1<<10
+	maxRequest   = 64 << 10 // one request down, as handled
+	requestQueue = 64       // requests waiting for the worker
+	answerRate   = 10       // answers a second
 )

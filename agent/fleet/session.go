@@ -34,6 +34,7 @@ type session struct {
 	client     mqtt.Client
 	requests   chan mqtt.Message
 	answers    *rate.Limiter
+	envelopes  *envelopes // nil: no relay door
 
 	// ctx ends with the connection, its cause tells why. It does not end with
 	// the agent: the last words need it.
@@ -54,6 +55,9 @@ func (f *Fleet) connection(ctx context.Context) (time.Duration, error) {
 		answers: rate.NewLimiter(answerRate, answerRate)}
 	f.mu.Unlock()
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	if f.cfg.Relay != nil {
+		s.envelopes = newEnvelopes(f)
+	}
 	defer s.cancel(nil)
 	if err := s.open(ctx); err != nil {
 		return 0, err
@@ -66,6 +70,10 @@ func (f *Fleet) connection(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	worker.Go(s.work)
+	if s.envelopes != nil {
+		worker.Go(func() { s.envelopes.work(s.ctx) })
+		f.cfg.Relay.Missed("the broker's connection is new")
+	}
 	f.connected()
 	f.cfg.Log.Info("connected to the fleet's broker", "broker", f.cfg.Broker, "session", f.cfg.Session)
 	start := time.Now()
@@ -125,7 +133,11 @@ func (s *session) socket(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{Conn: conn, broken: s.cancel}
+	g := newGuard(conn, s.cancel)
+	if s.envelopes != nil {
+		g.framing.most = maxEnvelope
+		g.room = s.envelopes.room
+	}
 	s.mu.Lock()
 	s.conn = g
 	s.mu.Unlock()
@@ -156,15 +168,28 @@ func (s *session) announce(ctx context.Context) (*pump, error) {
 	if err := s.await(ctx, s.publish("birth", true, s.f.flat(s.f.fresh(streamBirth, p.birthBody)))); err != nil {
 		return nil, fmt.Errorf("cannot publish up/birth: %w", err)
 	}
-	filter := s.f.topic("down/+")
-	token := s.client.Subscribe(filter, 1, nil)
-	if err := s.await(ctx, token); err != nil {
-		return nil, fmt.Errorf("cannot subscribe to %s: %w", filter, err)
+	filters := []string{s.f.topic("down/+")}
+	if s.f.cfg.Relay != nil && s.f.cfg.Shared != "" {
+		filters = append(filters, SharedTopic(s.f.cfg.Shared))
 	}
-	if t, ok := token.(*mqtt.SubscribeToken); ok && t.Result()[filter] >= refusedFilter {
-		return nil, fmt.Errorf("the broker refuses the subscription to %s: allow it in the broker's access list", filter)
+	for _, filter := range filters {
+		if err := s.subscribe(ctx, filter); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
+}
+
+// subscribe asks for one filter at a time, so that an answer has one code.
+func (s *session) subscribe(ctx context.Context, filter string) error {
+	token := s.client.Subscribe(filter, 1, nil)
+	if err := s.await(ctx, token); err != nil {
+		return fmt.Errorf("cannot subscribe to %s: %w", filter, err)
+	}
+	if t, ok := token.(*mqtt.SubscribeToken); ok && t.Result()[filter] >= refusedFilter {
+		return fmt.Errorf("the broker refuses the subscription to %s: allow it in the broker's access list", filter)
+	}
+	return nil
 }
 
 // publish sends one message at QoS 1.
