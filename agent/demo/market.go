@@ -45,6 +45,7 @@ type Market struct {
 	hidden       int                 // instructions left out of sets
 	faults       map[string]*Fault
 	requests     map[string]int
+	talk         talk
 
 	bent bent // its clock and its tokens
 }

@@ -46,6 +46,9 @@ func (m *Market) answer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if m.talks(w, r, path) {
+		return
+	}
 	if len(path) < 2 || len(path) > 4 {
 		fail(w, http.StatusNotFound, "no such address")
 		return
