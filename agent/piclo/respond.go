@@ -243,7 +243,7 @@ func (m *Market) Respond(ctx context.Context, word flex.Word, say []flex.Say) []
 		retry := m.inBulk(ctx, &bulk.call, say[from:to], now, out[from:to])
 		switch {
 		case retry == nil:
-		case wants(retry):
+		case lasting(retry):
 			m.singly(ctx, &single.call, say[from:to], now, out[from:to])
 		default:
 			fill(out[from:to], retry)
@@ -254,9 +254,9 @@ func (m *Market) Respond(ctx context.Context, word flex.Word, say []flex.Say) []
 	return out
 }
 
-// wants tells that a request in bulk failed for good, or cannot be
+// lasting tells that a request in bulk failed for good, or cannot be
 // understood: one bad answer among many must not take the others with it.
-func wants(err error) bool {
+func lasting(err error) bool {
 	var retry *flex.RetryError
 	return !errors.As(err, &retry)
 }
