@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"flexd/agent/flex"
 )
@@ -16,12 +15,17 @@ type Context struct {
 	Existing  *flex.Record    // what is stored under the offer's own id
 	Tombstone *flex.Tombstone // a stop that is stored under the offer's own id
 	Open      []flex.Record   // every record that is not final
+	Answers   Answering       // what the market wants to hear of it
+	Away      []flex.Unavailability
 }
 
 // Verdict is one decision: what to store, and what to announce with it.
 type Verdict struct {
 	// Hold leaves the offer undecided: the clock is not good enough to judge.
-	Hold       bool
+	Hold bool
+	// Wait leaves the offer undecided too: its change is not in force before
+	// it is answered. What else the verdict holds is stored all the same.
+	Wait       bool
 	Records    []flex.Record
 	Tombstones []flex.Tombstone
 	Acks       []flex.Ack
@@ -127,27 +131,49 @@ func sameTerms(a, b flex.Instruction) bool {
 
 // refuse turns the offer down. A record that stands under the same id keeps
 // standing; it only remembers what was declined, so that a repetition is not
-// announced again.
+// announced again. The market hears of it where it waits for an answer.
 func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
 	in := o.Instruction
 	note := fmt.Sprintf("instruction %s revision %d refused (%s): %s", in.ID, in.Revision, why.Reason, why.Text)
 	ack := flex.Ack{Notification: o.Notification, Instruction: in.ID, Revision: in.Revision, State: string(flex.Refused),
 		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At}
 	if old := c.Existing; old != nil {
-		declined := strconv.FormatInt(in.Revision, 10) + ":" + string(why.Reason) + ":" + in.Content
 		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused)
-		if old.Declined == declined || known {
-			return Verdict{}
+		if old.Declined == declined(in, why.Reason) || known {
+			return Verdict{Records: withoutAmend(old)}
 		}
 		rec := *old
-		rec.Declined = declined
+		rec.Declined, rec.Amend = declined(in, why.Reason), nil
 		if old.State == flex.Refused { // nothing stands: show what was refused last
 			rec = refused(o, c, why)
 			rec.Steps = slices.Concat(old.Steps, rec.Steps)
+		} else if ans := rejection(o, c, why); ans != nil {
+			rec.Answer = ans
+		}
+		if old.State == flex.Pending && why.Reason != flex.ReasonOldRevision && why.Reason != flex.ReasonConflict {
+			// nothing was promised, and what was asked for is no longer wanted
+			if next, err := Step(rec, Event{To: flex.Refused, Fact: c.Now, Reason: why.Reason, Text: why.Text}); err == nil {
+				rec = next
+			}
 		}
 		return Verdict{Records: []flex.Record{rec}, Acks: []flex.Ack{ack}, Note: note}
 	}
 	return Verdict{Records: []flex.Record{refused(o, c, why)}, Acks: []flex.Ack{ack}, Note: note}
+}
+
+// declined is how a record remembers a change that was turned down.
+func declined(in flex.Instruction, why flex.Reason) string {
+	return strconv.FormatInt(in.Revision, 10) + ":" + string(why) + ":" + in.Content
+}
+
+// withoutAmend is the record without a change that waits, if there is one.
+func withoutAmend(old *flex.Record) []flex.Record {
+	if old.Amend == nil {
+		return nil
+	}
+	rec := *old
+	rec.Amend = nil
+	return []flex.Record{rec}
 }
 
 // refused is the record of an instruction that never got further.
@@ -155,6 +181,7 @@ func refused(o flex.Offer, c Context, why *flex.Refusal) flex.Record {
 	rec := blank(o)
 	rec.State, rec.Reason, rec.Text = flex.Refused, why.Reason, why.Text
 	rec.Steps = []flex.Transition{{State: flex.Refused, Fact: c.Now, Reason: why.Reason, Text: why.Text}}
+	rec.Answer = rejection(o, c, why)
 	return rec
 }
 
@@ -171,17 +198,21 @@ func start(o flex.Offer, c Context) Verdict {
 	if why == nil {
 		why = overlap(o, terms, c)
 	}
+	d := duty{terms: terms}
+	if why == nil {
+		why = d.withhold(c.Away)
+	}
 	if why != nil {
 		return refuse(o, c, why)
 	}
 	if old := c.Existing; old != nil && !old.State.Final() {
-		return revise(o, terms, c)
+		return amend(o, d, c)
 	}
 	rec := blank(o)
 	if c.Existing != nil {
 		rec.Steps = slices.Clone(c.Existing.Steps) // a new life under an old id keeps its history
 	}
-	rec = terms.onto(rec)
+	rec = d.onto(rec)
 	if terms.window.Start.Before(c.Now.At) {
 		rec = rec.With(flex.LateStart, true)
 	}
@@ -189,62 +220,11 @@ func start(o flex.Offer, c Context) Verdict {
 		rec = rec.With(flex.Unverified, true)
 	}
 	text := fmt.Sprintf("%v %s, our share %s, %v", o.Instruction.Capacity, o.Instruction.Direction, sharesText(rec.Shares), rec.Window)
-	if terms.note != "" {
-		text += " (" + terms.note + ")"
+	if note := d.remarks(); note != "" {
+		text += " (" + note + ")"
 	}
 	v := Verdict{Note: fmt.Sprintf("instruction %s admitted: %s", rec.ID, text)}
-	for _, ev := range []Event{{To: flex.Admitted, Fact: c.Now, Text: text}, {To: flex.Scheduled, Fact: c.Now}} {
-		next, err := Step(rec, ev)
-		if err != nil {
-			return refuse(o, c, flex.Refuse(flex.ReasonConflict, "%v", err))
-		}
-		rec = next
-		v.Acks = append(v.Acks, ackOf(rec, string(ev.To), c.Now, ev.Text))
-	}
-	v.Records = append([]flex.Record{rec}, v.supersede(rec, c)...)
-	return v
-}
-
-// revise replaces the terms of a dispatch that is open. What it holds goes
-// on without a gap; a start that moved into the future makes it wait again.
-func revise(o flex.Offer, t terms, c Context) Verdict {
-	old := *c.Existing
-	rec := old
-	rec.Instruction, rec.Notification, rec.Door = o.Instruction, o.Notification, o.Door
-	rec.Revision, rec.Obligation, rec.Declined = o.Instruction.Revision, o.Obligation.ID, ""
-	rec = t.onto(rec).With(flex.Unverified, o.Signature == string(flex.Unverified))
-	rec.StopAt, rec.StopReason, rec.StopBy = old.StopAt, old.StopReason, old.StopBy
-	if !rec.StopAt.IsZero() && rec.StopReason == flex.ReasonSuperseded {
-		rec = restack(rec, c)
-	}
-	to := old.State
-	if to != flex.Active || t.window.Start.After(c.Now.At) {
-		to = flex.Scheduled
-	}
-	text := fmt.Sprintf("revision %d: our share %s, %v", rec.Revision, sharesText(rec.Shares), rec.Window)
-	if to == flex.Scheduled {
-		rec.FirstWrite, rec.EchoAt, rec.ActingAt, rec.DeliverAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	}
-	next, err := Step(rec, Event{To: to, Fact: c.Now, Text: text})
-	if err != nil {
-		return refuse(o, c, flex.Refuse(flex.ReasonConflict, "%v", err))
-	}
-	v := Verdict{Note: fmt.Sprintf("instruction %s changed, %s", rec.ID, text)}
-	v.Acks = []flex.Ack{ackOf(next, string(flex.Admitted), c.Now, text), ackOf(next, string(to), c.Now, text)}
-	v.Records = append([]flex.Record{next}, v.supersede(next, c)...)
-	return v
-}
-
-// restack finds anew when the one that supersedes rec takes over, after
-// rec's own window has changed.
-func restack(rec flex.Record, c Context) flex.Record {
-	for _, r := range c.Open {
-		if r.ID == rec.StopBy && contends(r, rec) {
-			return rec
-		}
-	}
-	rec.StopAt, rec.StopReason, rec.StopBy = time.Time{}, "", ""
-	return rec
+	return v.climb(o, rec, c, Event{To: flex.Admitted, Fact: c.Now, Text: text})
 }
 
 // sharesText lists shares for people.

@@ -25,8 +25,9 @@ func (e *Engine) decide(ctx context.Context) error {
 		}
 	}
 	held := false
-	for _, o := range offers {
-		waits, err := e.decideOne(ctx, o)
+	e.waiting = map[flex.InstructionID]bool{}
+	for i, o := range offers {
+		waits, err := e.decideOne(ctx, o, overtaken(o, offers[i+1:]))
 		if err != nil {
 			return err
 		}
@@ -42,33 +43,32 @@ func (e *Engine) decide(ctx context.Context) error {
 	return nil
 }
 
-// decideOne makes one decision: judged, committed, then on the Board.
-func (e *Engine) decideOne(ctx context.Context, o flex.Offer) (held bool, err error) {
+// decideOne makes one decision: judged, committed, then on the Board. A
+// change that is overtaken by a later one does not wait for an answer.
+func (e *Engine) decideOne(ctx context.Context, o flex.Offer, overtaken bool) (held bool, err error) {
 	now := e.cfg.Wall.Stamp()
 	c, err := e.context(ctx, o, now)
 	if err != nil {
 		return false, err
 	}
 	v := Admit(o, c)
-	if v.Hold {
+	switch {
+	case v.Hold:
 		if !e.held {
 			e.cfg.Log.Warn(v.Note)
 		}
 		return true, nil
-	}
-	ch := flex.Changes{Decided: []uint64{o.Seq}, Records: v.Records, Tombstones: v.Tombstones}
-	for _, a := range v.Acks {
-		if err := announce(&ch, now, a); err != nil {
-			return false, err
+	case v.Wait && overtaken:
+		v = Verdict{Note: fmt.Sprintf("instruction %s: a change that waited for an answer is overtaken by a later one", o.Instruction.ID)}
+	case v.Wait:
+		e.waiting[o.Instruction.ID] = true
+		if len(v.Records) == 0 {
+			return false, nil
 		}
 	}
-	if isStop(o.Instruction) && v.Note != "" {
-		ch.Audit = append(ch.Audit, flex.Audit{At: now, What: "dispatch.stop", Subject: string(o.Instruction.ID), By: o.Instruction.Operator, Text: v.Note})
-	}
-	if err := e.commit(ctx, ch); err != nil {
+	if err := e.carry(ctx, []flex.Offer{o}, v, now, ""); err != nil {
 		return false, err
 	}
-	e.adopt(now, v.Records...)
 	if isStop(o.Instruction) {
 		e.cfg.Board.settle(o.Instruction.ID)
 	}
@@ -76,6 +76,62 @@ func (e *Engine) decideOne(ctx context.Context, o flex.Offer) (held bool, err er
 		e.cfg.Log.Info(v.Note, "instruction", o.Instruction.ID, "door", o.Door)
 	}
 	return false, nil
+}
+
+// overtaken tells whether a later offer changes the same instruction again.
+func overtaken(o flex.Offer, later []flex.Offer) bool {
+	return slices.ContainsFunc(later, func(l flex.Offer) bool {
+		return l.Instruction.ID == o.Instruction.ID && (!o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
+	})
+}
+
+// carry commits a verdict and shows what it changes to control.
+func (e *Engine) carry(ctx context.Context, offers []flex.Offer, v Verdict, now flex.Stamp, by string) error {
+	v.Records = hush(v.Records)
+	ch := flex.Changes{Records: v.Records, Tombstones: v.Tombstones}
+	for _, a := range v.Acks {
+		if err := announce(&ch, now, a); err != nil {
+			return err
+		}
+	}
+	for _, o := range offers {
+		if !v.Wait {
+			ch.Decided = append(ch.Decided, o.Seq)
+		}
+		if isStop(o.Instruction) && v.Note != "" {
+			ch.Audit = append(ch.Audit, flex.Audit{At: now, What: "dispatch.stop", Subject: string(o.Instruction.ID), By: o.Instruction.Operator, Text: v.Note})
+		}
+	}
+	if by != "" {
+		for _, r := range v.Records {
+			if r.Answer != nil && r.Answer.By == by && r.Answer.At == now {
+				ch.Audit = append(ch.Audit, flex.Audit{At: now, What: "dispatch.answer", Subject: string(r.ID), By: by, Text: wordText(*r.Answer)})
+			}
+		}
+	}
+	if err := e.commit(ctx, ch); err != nil {
+		return err
+	}
+	e.adopt(now, v.Records...)
+	return nil
+}
+
+// hush lets nothing more be said of what was stopped, or is over.
+func hush(recs []flex.Record) []flex.Record {
+	out := slices.Clone(recs)
+	for i, r := range out {
+		quiet := ended(&r) || r.State.Final() && r.State != flex.Refused
+		if !quiet {
+			continue
+		}
+		out[i].Amend = nil
+		if a := r.Answer; a != nil && !a.Lapsed && a.Confirmed.IsZero() {
+			closed := *a
+			closed.Lapsed = true
+			out[i].Answer = &closed
+		}
+	}
+	return out
 }
 
 // context gathers what the offer is judged against.
@@ -106,20 +162,35 @@ func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Con
 		c.Open = append(c.Open, r)
 	}
 	slices.SortFunc(c.Open, func(a, b flex.Record) int { return cmp.Compare(a.ID, b.ID) })
+	if err != nil || isStop(o.Instruction) {
+		return c, err
+	}
+	c.Away = e.standing()
+	c.Answers, err = e.answering(ctx, o.Instruction, o.Obligation)
 	return c, err
 }
 
 // adopt takes over what was committed and shows it to control.
 func (e *Engine) adopt(now flex.Stamp, recs ...flex.Record) {
+	owed := false
 	for _, r := range recs {
+		delete(e.said, r.ID)
 		if r.State.Final() {
 			delete(e.open, r.ID)
 			e.latch.forget(r.ID)
 			e.cfg.Health.Clear(CodeReleaseOwed, string(r.ID))
+			if r.Answer.Owed() {
+				e.said[r.ID] = r
+			}
 		} else {
 			e.open[r.ID] = r
 		}
+		owed = owed || r.Answer.Owed()
+		e.warn(r, now.At)
 		e.show(r, now)
+	}
+	if owed {
+		e.nudge()
 	}
 }
 

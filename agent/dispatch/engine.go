@@ -24,7 +24,8 @@ const (
 	settle = 15 * time.Second
 )
 
-// Config is what the Engine needs. Beat may be nil.
+// Config is what the Engine needs. Beat may be nil. Without Market or Answers
+// nothing is answered; without Foresee nothing can be judged ahead of time.
 type Config struct {
 	Ledger   Ledger
 	Progress Progress
@@ -33,6 +34,10 @@ type Config struct {
 	Health   Health
 	Log      *slog.Logger
 	Beat     Beat
+	Market   Responder
+	Answers  func(operator string) string // the policy, as in the configuration
+	Foresee  func(flex.Dispatch) flex.Foresight
+	Assets   []flex.AssetID // of this site: others cannot be declared unavailable
 }
 
 // Engine makes decisions and commits them. All decisions are made by the
@@ -47,11 +52,21 @@ type Engine struct {
 	// Run, and Run's own goroutine touch it, and what follows.
 	open      map[flex.InstructionID]flex.Record
 	latch     latch
-	held      bool // an offer waits for the clock
+	said      map[flex.InstructionID]flex.Record // final ones of which the market must still hear
+	away      map[string]flex.Unavailability     // declarations that are not closed
+	waiting   map[flex.InstructionID]bool        // changes kept as offers until they are answered
+	warned    map[alert]bool
+	comps     map[flex.CompetitionID]flex.Competition
+	unsure    map[key]bool // of a try under way: might an earlier one have arrived?
+	held      bool         // an offer waits for the clock
 	recovered bool
 	began     time.Time   // of Run
 	sick      atomic.Bool // the store's alarm is raised
+	teller    atomic.Pointer[Answers]
 }
+
+// alert is an alarm of this room that is raised.
+type alert struct{ code, subject string }
 
 // ask is a local order on its way to the Engine's goroutine.
 type ask struct {
@@ -68,6 +83,8 @@ func NewEngine(cfg Config) *Engine {
 		asks:  make(chan ask, 16),
 		open:  map[flex.InstructionID]flex.Record{},
 		latch: latch{},
+		said:  map[flex.InstructionID]flex.Record{}, away: map[string]flex.Unavailability{},
+		waiting: map[flex.InstructionID]bool{}, warned: map[alert]bool{}, unsure: map[key]bool{},
 	}
 	cfg.Board.mu.Lock()
 	cfg.Board.carried = e.carriedOut
@@ -122,6 +139,9 @@ func (e *Engine) Recover(ctx context.Context) error {
 		e.cfg.Log.Info("instruction found unfinished", "instruction", r.ID, "state", r.State, "window", r.Window.String(), "need", string(need))
 		e.show(r, now)
 	}
+	if err := e.recoverAnswers(ctx); err != nil {
+		return err
+	}
 	e.recovered = true
 	return nil
 }
@@ -135,7 +155,7 @@ func (e *Engine) show(r flex.Record, now flex.Stamp) {
 	case NeedSchedule:
 		r.State = flex.Scheduled // what the next look will store
 		e.cfg.Board.put(r)
-	case NeedNothing, NeedWait, NeedRun, NeedClose:
+	case NeedNothing, NeedWait, NeedRun, NeedClose, NeedAnswer:
 		e.cfg.Board.put(r)
 	}
 }
@@ -178,6 +198,12 @@ func (e *Engine) look(ctx context.Context) error {
 	if err := e.decide(ctx); err != nil {
 		return err
 	}
+	if err := e.mind(ctx); err != nil {
+		return err
+	}
+	if err := e.endAway(ctx); err != nil {
+		return err
+	}
 	return e.follow(ctx)
 }
 
@@ -200,5 +226,5 @@ func (e *Engine) pause() time.Duration {
 			wait = min(wait, paceBusy)
 		}
 	}
-	return wait
+	return min(wait, e.answerPause(now))
 }

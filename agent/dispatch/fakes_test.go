@@ -23,6 +23,7 @@ type ledger struct {
 	recs   map[flex.InstructionID]flex.Record
 	tombs  map[flex.InstructionID]flex.Tombstone
 	holds  map[flex.AssetID]flex.Hold
+	away   map[string]flex.Unavailability
 	acks   []flex.Ack
 	events []flex.Event
 	audit  int
@@ -31,7 +32,30 @@ type ledger struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{recs: map[flex.InstructionID]flex.Record{}, tombs: map[flex.InstructionID]flex.Tombstone{}, holds: map[flex.AssetID]flex.Hold{}}
+	return &ledger{recs: map[flex.InstructionID]flex.Record{}, tombs: map[flex.InstructionID]flex.Tombstone{}, holds: map[flex.AssetID]flex.Hold{}, away: map[string]flex.Unavailability{}}
+}
+
+func (l *ledger) Competitions(context.Context) ([]flex.Competition, error) { return nil, nil }
+
+func (l *ledger) Unavailable(context.Context) (out []flex.Unavailability, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, u := range l.away {
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+func (l *ledger) OwedAnswers(context.Context) (out []flex.Record, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.recs {
+		if r.Answer.Owed() {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b flex.Record) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return out, nil
 }
 
 func (l *ledger) set(fn func()) {
@@ -108,6 +132,9 @@ func (l *ledger) Commit(ctx context.Context, ch flex.Changes) error {
 	}
 	for _, a := range ch.HoldsGone {
 		delete(l.holds, a)
+	}
+	for _, u := range ch.Unavailable {
+		l.away[u.ID] = u
 	}
 	l.audit += len(ch.Audit)
 	for _, m := range ch.Outbox {
@@ -218,6 +245,8 @@ type rig struct {
 	alarms *alarms
 	eng    *Engine
 	end    func()
+	cfg    Config // what a test adds to it
+	teller Teller
 }
 
 func newRig(t *testing.T, led *ledger, wall Wall, before ...func(*rig)) *rig {
@@ -226,20 +255,31 @@ func newRig(t *testing.T, led *ledger, wall Wall, before ...func(*rig)) *rig {
 	if wall == nil {
 		wall = clock.New(clock.Fixed{IsSynced: true, BootID: "b", Up: time.Hour}, time.Time{})
 	}
-	r.eng = NewEngine(Config{Ledger: led, Progress: r.hands, Board: r.board, Wall: wall, Health: r.alarms, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err := r.eng.Recover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	for _, fn := range before {
 		fn(r)
 	}
+	r.cfg.Ledger, r.cfg.Progress, r.cfg.Board, r.cfg.Wall, r.cfg.Health = led, r.hands, r.board, wall, r.alarms
+	r.cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	r.eng = NewEngine(r.cfg)
+	if err := r.eng.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.eng.Run(ctx) }()
+	done := make(chan error, 2)
+	runs := []func(context.Context) error{r.eng.Run}
+	if r.cfg.Market != nil {
+		said := NewAnswers(AnswersConfig{Engine: r.eng, Owings: led, Market: r.cfg.Market, Teller: r.teller, Wall: wall, Log: r.cfg.Log})
+		runs = append(runs, said.Run)
+	}
+	for _, run := range runs {
+		go func() { done <- run(ctx) }()
+	}
 	r.end = func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run ended: %v", err)
+		for range runs {
+			if err := <-done; err != nil {
+				t.Errorf("run ended: %v", err)
+			}
 		}
 	}
 	<-r.eng.Ready()

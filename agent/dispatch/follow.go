@@ -28,7 +28,10 @@ func endsAt(rec flex.Record) time.Time {
 // level-triggered: called again with the same facts it changes nothing.
 func Follow(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.Record, error) {
 	var err error
-	if rec.State == flex.Admitted {
+	if rec.State == flex.Pending {
+		return followPending(rec, now)
+	}
+	if rec.State == flex.Admitted || rec.State == flex.Accepted {
 		if rec, err = Step(rec, Event{To: flex.Scheduled, Fact: now}); err != nil {
 			return rec, err
 		}
@@ -40,6 +43,17 @@ func Follow(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.
 	case flex.Active:
 		return followActive(rec, p, known, now)
 	case flex.Admitted, flex.Pending, flex.Accepted, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
+	}
+	return rec, nil
+}
+
+// followPending ends what was stopped, or overtaken, before it was answered.
+func followPending(rec flex.Record, now flex.Stamp) (flex.Record, error) {
+	switch {
+	case ended(&rec):
+		return Step(rec, Event{To: flex.Cancelled, Fact: at(now, rec.StopAt), Reason: rec.StopReason, Text: stopText(rec)})
+	case !rec.StopAt.IsZero() && over(rec, now.At):
+		return Step(rec, Event{To: flex.Superseded, Fact: at(now, rec.StopAt), Reason: rec.StopReason, Text: stopText(rec)})
 	}
 	return rec, nil
 }
@@ -164,7 +178,7 @@ func conditions(rec flex.Record, p flex.Progress) flex.Record {
 		name flex.Condition
 		on   bool
 	}{
-		{flex.Partial, p.Missing > 0},
+		{flex.Partial, p.Missing > 0 || len(rec.Withheld) > 0},
 		{flex.Overridden, p.Overridden},
 		{flex.NotDelivering, p.Delivering != nil && !*p.Delivering},
 		{flex.DeviceFailed, len(p.Failed) > 0},
@@ -174,8 +188,11 @@ func conditions(rec flex.Record, p flex.Progress) flex.Record {
 		}
 	}
 	rec.Reason, rec.Text = "", ""
-	if p.Missing > 0 {
+	switch {
+	case p.Missing > 0:
 		rec.Reason, rec.Text = p.MissingReason, p.MissingText
+	case len(rec.Withheld) > 0:
+		rec.Reason, rec.Text = flex.ReasonUnavailable, withheldText(rec.Withheld)
 	}
 	return rec
 }

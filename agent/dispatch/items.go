@@ -7,6 +7,9 @@ const (
 	CodeStoreFailing   = "store_failing"
 	CodeReleaseOwed    = "release_owed"
 	CodeClockUntrusted = "clock_untrusted"
+	CodeAnswerDue      = "answer_due"
+	CodeAnswerFailed   = "answer_failed"
+	CodeUnavailable    = "unavailable"
 )
 
 // Items declares the alarms that this room raises.
@@ -15,5 +18,8 @@ func Items() []health.Item {
 		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
 		{Code: CodeReleaseOwed, Severity: health.Alarm, Title: "A device is not proven to be handed back"},
 		{Code: CodeClockUntrusted, Severity: health.Alarm, Title: "The clock cannot be trusted: instructions wait"},
+		{Code: CodeAnswerDue, Severity: health.Alarm, Title: "The market's deadline for an answer is near"},
+		{Code: CodeAnswerFailed, Severity: health.Alarm, Title: "The market did not take an acceptance, and the dispatch goes on"},
+		{Code: CodeUnavailable, Severity: health.Info, Title: "An asset is declared unavailable"},
 	}
 }

@@ -21,6 +21,14 @@ type Past interface {
 	// OpenRecords are those in a state that is not final.
 	OpenRecords(ctx context.Context) ([]flex.Record, error)
 	Holds(ctx context.Context) ([]flex.Hold, error)
+	// Unavailable are the declarations that are kept.
+	Unavailable(ctx context.Context) ([]flex.Unavailability, error)
+	Competitions(ctx context.Context) ([]flex.Competition, error)
+}
+
+// Owings are the records of which the market must still hear.
+type Owings interface {
+	OwedAnswers(ctx context.Context) ([]flex.Record, error)
 }
 
 // Ledger is the store as this room sees it. Commit is all or nothing.
@@ -45,6 +53,18 @@ type Wall interface {
 type Health interface {
 	Raise(code, subject, text string)
 	Clear(code, subject string)
+}
+
+// Responder is the market as far as answers go.
+type Responder interface {
+	// Responds tells whether there is a call for answers.
+	Responds() bool
+	// AnswerRule tells how long the market waits; false when it wants none.
+	AnswerRule(in flex.Instruction, comp flex.Competition) (flex.AnswerRule, bool)
+	// Respond gives one result per answer: nil when the market took it, a
+	// *flex.RetryError when it may be tried again, flex.ErrUncertain when it may
+	// have arrived; else it is final.
+	Respond(ctx context.Context, word flex.Word, say []flex.Say) []error
 }
 
 // Beat notes a completed cycle.

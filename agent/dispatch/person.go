@@ -30,7 +30,7 @@ func (e *Engine) StopLocal(ctx context.Context, id flex.InstructionID, by string
 		if !ok {
 			return flex.Refuse(flex.ReasonNotOurs, "no dispatch %q is scheduled or active: see `flexd instructions`", id)
 		}
-		next := halt(old, now, flex.ReasonStoppedLocal, "")
+		next := hush([]flex.Record{halt(old, now, flex.ReasonStoppedLocal, "")})[0]
 		var ch flex.Changes
 		ch.Records = []flex.Record{next}
 		text := fmt.Sprintf("dispatch %s stopped at the site by %s", id, by)
@@ -96,18 +96,31 @@ func subjectText(asset flex.AssetID) string {
 // ask lets the Engine's goroutine do something and waits for it, for a
 // while. What is asked is done even when nobody waits any more.
 func (e *Engine) ask(ctx context.Context, do func(context.Context) error) error {
-	a := ask{do: do, done: make(chan error, 1)}
 	wait, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
+	taken, err := e.post(wait, do)
+	switch {
+	case err == nil || taken && wait.Err() == nil:
+		return err
+	case taken:
+		return fmt.Errorf("the order acts, but it is not stored yet: %w", err)
+	}
+	return fmt.Errorf("the order acts, but it could not be stored: %w", err)
+}
+
+// post hands the Engine's goroutine something to do, and waits until it is
+// done or ctx ends. taken tells that it was done, or still will be.
+func (e *Engine) post(ctx context.Context, do func(context.Context) error) (taken bool, err error) {
+	a := ask{do: do, done: make(chan error, 1)}
 	select {
 	case e.asks <- a:
-	case <-wait.Done():
-		return fmt.Errorf("the order acts, but it could not be stored: %w", wait.Err())
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
 	select {
 	case err := <-a.done:
-		return err
-	case <-wait.Done():
-		return fmt.Errorf("the order acts, but it is not stored yet: %w", wait.Err())
+		return true, err
+	case <-ctx.Done():
+		return true, ctx.Err()
 	}
 }

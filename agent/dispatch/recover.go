@@ -18,6 +18,8 @@ const (
 	NeedRun      Need = "run"
 	NeedClose    Need = "close"
 	NeedHold     Need = "hold"
+	// NeedAnswer is the need of what may not run before it is answered.
+	NeedAnswer Need = "answer"
 )
 
 // Recover maps a stored record to its need. Nothing depends on memory of
@@ -26,8 +28,12 @@ func Recover(rec flex.Record, now flex.Stamp) Need {
 	switch {
 	case rec.State.Final():
 		return NeedNothing
-	case rec.State == flex.Admitted:
+	case rec.State == flex.Admitted || rec.State == flex.Accepted:
 		return NeedSchedule
+	case rec.State == flex.Pending && (now.Clock != flex.ClockUntrusted || sameBoot(rec, now) || ended(&rec)):
+		return NeedAnswer
+	case rec.State == flex.Pending:
+		return NeedHold
 	case rec.State != flex.Scheduled && rec.State != flex.Active:
 		return NeedNothing
 	case !rec.StopAt.IsZero() && rec.StopReason != flex.ReasonSuperseded:

@@ -84,6 +84,7 @@ func changed(a, b flex.Record) bool {
 // record commits the new face of a record with an acknowledgement per step,
 // or one for a change of conditions.
 func (e *Engine) record(ctx context.Context, old, next flex.Record, now flex.Stamp) error {
+	next = hush([]flex.Record{next})[0]
 	ch := flex.Changes{Records: []flex.Record{next}}
 	var lines []string
 	for _, st := range next.Steps[len(old.Steps):] {
