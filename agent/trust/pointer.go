@@ -46,3 +46,13 @@ func arrayIndex(step string, size int) (int, bool) {
 	}
 	return n, n < size
 }
+
+// JoinPointer writes steps as a JSON pointer.
+func JoinPointer(steps []string) string {
+	var b strings.Builder
+	for _, s := range steps {
+		b.WriteByte('/')
+		b.WriteString(strings.ReplaceAll(strings.ReplaceAll(s, "~", "~0"), "/", "~1"))
+	}
+	return b.String()
+}
