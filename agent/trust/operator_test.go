@@ -140,47 +140,16 @@ func TestSignaturesMadeElsewhere(t *testing.T) {
 	}
 }
 
-func TestOperatorPolicies(t *testing.T) {
-	private, public, err := NewOperatorKey(SchemeEd25519)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, _, err := NewOperatorKey(SchemeEd25519)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := Canon{Signature: []string{"/signature"}}.Bytes([]byte(plainInstruction))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign := func(key []byte) string {
-		sig, err := SignAs(SchemeEd25519, "base64", key, text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return sig
-	}
-	good, bad := sign(private), sign(other)
-	garbled := func(raw string) flex.Instruction { return flex.Instruction{Operator: "must", Raw: []byte(raw)} }
+type policyCase struct {
+	in   flex.Instruction
+	want string
+}
+
+func policyCases(good, bad string) map[string]policyCase {
 	of := func(name string, in flex.Instruction) flex.Instruction { in.Operator = name; return in }
-	keys := []func() ([]byte, error){fixed(public)}
-	lost := []func() ([]byte, error){absent}
-	half := []func() ([]byte, error){fixed([]byte("-----BEGIN PUBLIC KEY-----\nMCow"))}
-	o := mustOperators(t,
-		Operator{Name: "must", Policy: PolicyRequire, Scheme: SchemeEd25519, Keys: keys},
-		Operator{Name: "may", Scheme: SchemeEd25519, Keys: keys},
-		Operator{Name: "bare"},
-		Operator{Name: "lax", Policy: PolicyIgnore, Scheme: SchemeEd25519, Keys: lost},
-		Operator{Name: "must-lost", Policy: PolicyRequire, Scheme: SchemeEd25519, Keys: lost},
-		Operator{Name: "may-lost", Scheme: SchemeEd25519, Keys: lost},
-		Operator{Name: "half", Scheme: SchemeEd25519, Keys: half},
-		Operator{Name: "one-lost", Policy: PolicyRequire, Scheme: SchemeEd25519, Keys: append(lost[:1:1], keys...)},
-	)
+	garbled := func(raw string) flex.Instruction { return flex.Instruction{Operator: "must", Raw: []byte(raw)} }
 	const invalid, missing, unverified, later = string(flex.ReasonSignatureInvalid), string(flex.ReasonSignatureMissing), string(flex.Unverified), "later"
-	for name, c := range map[string]struct {
-		in   flex.Instruction
-		want string
-	}{
+	return map[string]policyCase{
 		"require, good":                           {signed("must", good), ""},
 		"require, good, padding gone":             {signed("must", strings.TrimRight(good, "=")), ""},
 		"require, operator in other case":         {signed(" MUST ", good), ""},
@@ -217,14 +186,51 @@ func TestOperatorPolicies(t *testing.T) {
 		"a key half written":                      {signed("half", good), later},
 		"one key unreadable, the other confirms":  {signed("one-lost", good), ""},
 		"one key unreadable, the other does not":  {signed("one-lost", bad), later},
-	} {
+	}
+}
+
+func TestOperatorPolicies(t *testing.T) {
+	private, public, err := NewOperatorKey(SchemeEd25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := NewOperatorKey(SchemeEd25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := Canon{Signature: []string{"/signature"}}.Bytes([]byte(plainInstruction))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(key []byte) string {
+		sig, err := SignAs(SchemeEd25519, "base64", key, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sig
+	}
+	good, bad := sign(private), sign(other)
+	keys := []func() ([]byte, error){fixed(public)}
+	lost := []func() ([]byte, error){absent}
+	half := []func() ([]byte, error){fixed([]byte("-----BEGIN PUBLIC KEY-----\nMCow"))}
+	o := mustOperators(t,
+		Operator{Name: "must", Policy: PolicyRequire, Scheme: SchemeEd25519, Keys: keys},
+		Operator{Name: "may", Scheme: SchemeEd25519, Keys: keys},
+		Operator{Name: "bare"},
+		Operator{Name: "lax", Policy: PolicyIgnore, Scheme: SchemeEd25519, Keys: lost},
+		Operator{Name: "must-lost", Policy: PolicyRequire, Scheme: SchemeEd25519, Keys: lost},
+		Operator{Name: "may-lost", Scheme: SchemeEd25519, Keys: lost},
+		Operator{Name: "half", Scheme: SchemeEd25519, Keys: half},
+		Operator{Name: "one-lost", Policy: PolicyRequire, Scheme: SchemeEd25519, Keys: append(lost[:1:1], keys...)},
+	)
+	for name, c := range policyCases(good, bad) {
 		state, err := o.Check(c.in)
 		var retry *flex.RetryError
 		if errors.As(err, &retry) {
 			if state != string(flex.ReasonNoKey) || retry.After <= 0 {
 				t.Errorf("%s: to be asked again with state %q after %v", name, state, retry.After)
 			}
-			state = later
+			state = "later"
 		}
 		if state != c.want || (state == "") != (err == nil) {
 			t.Errorf("%s: %q (%v), want %q", name, state, err, c.want)
