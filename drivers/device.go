@@ -15,7 +15,9 @@ import (
 // Config is one device of the site.
 type Config struct {
 	ID         flex.DeviceID
-	Driver     string    // DriverSunSpec
+	Driver     string    // DriverSunSpec or DriverMap
+	Map        string    // with DriverMap: a shipped map, one of MapDir, or a path
+	MapDir     string    // where a site keeps maps of its own; may be empty
 	Role       flex.Role // may be empty where the device leaves no doubt
 	Address    string    // host:port
 	Unit       uint8
@@ -23,9 +25,16 @@ type Config struct {
 	GridCharge bool   // the battery may be charged from the grid
 	AdoptLimit bool   // control beneath a limit that others have set
 
-	Timeout      time.Duration // for one answer; zero values are the transport's defaults
+	// How the endpoint is to be treated; zero values are the map's, else the
+	// transport's defaults, negative ones mean none.
+	Timeout      time.Duration // for one answer
 	Gap          time.Duration // between two requests
+	UnitGap      time.Duration // the same where the unit changes
 	ConnectDelay time.Duration // to settle after a connect
+	IdleClose    time.Duration // close the connection after so long without a request
+	MaxRead      int           // registers in one read
+	MaxWrite     int           // registers in one write
+	BusyRetries  int           // repeats after exception 5 or 6
 }
 
 // Device is one inverter, battery or meter. Every method honours its context.

@@ -12,6 +12,7 @@ import (
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
+	"flexd/drivers/regmap"
 	"flexd/drivers/sunspec"
 )
 
@@ -30,9 +31,18 @@ func Open(cfgs []Config, log *slog.Logger) (*Set, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Set{endpoints: map[string]*modbus.Endpoint{}, at: map[flex.DeviceID]string{}}
-	quirks := mergeQuirks(cfgs)
 	var wrong []error
+	mapped := make([]mappedConfig, 0, len(cfgs))
 	for _, c := range cfgs {
+		m, err := withMap(c)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		mapped = append(mapped, m)
+	}
+	quirks := mergeQuirks(mapped)
+	for _, c := range mapped {
 		if err := s.add(c, quirks[c.Address], log); err != nil {
 			wrong = append(wrong, err)
 		}
@@ -43,7 +53,7 @@ func Open(cfgs []Config, log *slog.Logger) (*Set, error) {
 	return s, nil
 }
 
-func (s *Set) add(c Config, q modbus.Quirks, log *slog.Logger) error {
+func (s *Set) add(c mappedConfig, q modbus.Quirks, log *slog.Logger) error {
 	if _, twice := s.at[c.ID]; twice {
 		return fmt.Errorf("device %s: configured twice", c.ID)
 	}
@@ -79,18 +89,30 @@ func checkAddress(address string) error {
 }
 
 // mergeQuirks takes, for each endpoint, the most patient of its devices' settings.
-func mergeQuirks(cfgs []Config) map[string]modbus.Quirks {
+func mergeQuirks(cfgs []mappedConfig) map[string]modbus.Quirks {
 	out := map[string]modbus.Quirks{}
 	for _, c := range cfgs {
 		q := out[c.Address]
 		q.Timeout = max(q.Timeout, c.Timeout)
 		q.ConnectDelay = max(q.ConnectDelay, c.ConnectDelay)
+		q.UnitGap = max(q.UnitGap, c.UnitGap)
+		q.BusyRetries = max(q.BusyRetries, c.BusyRetries)
 		if c.Gap != 0 && (q.Gap == 0 || c.Gap > q.Gap) {
 			q.Gap = c.Gap
 		}
+		q.IdleClose = least(q.IdleClose, c.IdleClose)
+		q.MaxRead, q.MaxWrite = least(q.MaxRead, c.MaxRead), least(q.MaxWrite, c.MaxWrite)
 		out[c.Address] = q
 	}
 	return out
+}
+
+// least of two bounds, where zero means none.
+func least[T int | time.Duration](a, b T) T {
+	if a <= 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // Devices lists the devices in the order of their configurations.
@@ -134,17 +156,50 @@ func (s *Set) Stats() map[string]modbus.Stats {
 	return out
 }
 
-// DriverSunSpec drives by SunSpec models.
-const DriverSunSpec = "sunspec"
+// The drivers: by SunSpec models, or by a register map.
+const (
+	DriverSunSpec = "sunspec"
+	DriverMap     = "map"
+)
+
+// mappedConfig is a configuration with the register map that it names.
+type mappedConfig struct {
+	Config
+	regs *regmap.Map // nil for other drivers
+}
+
+// withMap loads the map, and takes from it how the device wants to be treated
+// where the configuration does not say.
+func withMap(c Config) (mappedConfig, error) {
+	if c.Driver != DriverMap {
+		return mappedConfig{Config: c}, nil
+	}
+	m, err := regmap.Load(c.Map, c.MapDir)
+	if err != nil {
+		return mappedConfig{}, fmt.Errorf("device %s: %w", c.ID, err)
+	}
+	for _, d := range []struct {
+		to   *time.Duration
+		from time.Duration
+	}{{&c.Timeout, time.Duration(m.Line.Timeout)}, {&c.Gap, time.Duration(m.Line.Gap)}, {&c.UnitGap, time.Duration(m.Line.UnitGap)}, {&c.ConnectDelay, time.Duration(m.Line.ConnectDelay)}} {
+		if *d.to == 0 {
+			*d.to = d.from
+		}
+	}
+	if c.MaxRead > 0 {
+		m.Line.MaxRead = min(m.Line.MaxRead, c.MaxRead)
+	}
+	return mappedConfig{c, m}, nil
+}
 
 // driver is the registry: the one place that knows the drivers by name.
-func driver(c Config, bus sunspec.Bus, log *slog.Logger) (Device, error) {
+func driver(c mappedConfig, bus sunspec.Bus, log *slog.Logger) (Device, error) {
 	switch c.Driver {
 	case DriverSunSpec:
 		return sunspec.New(sunspec.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign,
 			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, Bus: bus, Log: log})
-	case "map":
-		return nil, fmt.Errorf("device %s: driver \"map\" is not built into this version; use %q", c.ID, DriverSunSpec)
+	case DriverMap:
+		return regmap.New(regmap.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign, Map: c.regs, Bus: bus, Log: log})
 	}
-	return nil, fmt.Errorf("device %s: driver %q is not known; use %q", c.ID, c.Driver, DriverSunSpec)
+	return nil, fmt.Errorf("device %s: driver %q is not known; use %q or %q", c.ID, c.Driver, DriverSunSpec, DriverMap)
 }

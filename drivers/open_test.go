@@ -18,7 +18,7 @@ func TestWhatIsWrongWithAConfigurationIsToldAtOnce(t *testing.T) {
 		cfgs []drivers.Config
 		want []string
 	}{
-		{"a driver not built", []drivers.Config{with(func(c *drivers.Config) { c.Driver = "map" })}, []string{`driver "map" is not built`}},
+		{"a map that is not there", []drivers.Config{with(func(c *drivers.Config) { c.Driver = "map" })}, []string{`there is no register map`}},
 		{"a driver not known", []drivers.Config{with(func(c *drivers.Config) { c.Driver = "x" })}, []string{`driver "x" is not known; use "sunspec"`}},
 		{"no port", []drivers.Config{with(func(c *drivers.Config) { c.Address = "192.0.2.1" })}, []string{"write host:port"}},
 		{"port 0", []drivers.Config{with(func(c *drivers.Config) { c.Address = "h:0" })}, []string{"from 1 to 65535"}},

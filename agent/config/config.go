@@ -26,7 +26,8 @@ type Config struct {
 	Site    Site
 	Market  Market
 	Ingress Ingress
-	MQTT    *MQTT // nil: no fleet connection
+	MQTT    *MQTT  // nil: no fleet connection
+	Maps    string // folder of register maps of one's own; "" for none
 	Devices []Device
 	Assets  []Asset
 	Local   Local
@@ -148,6 +149,7 @@ type MQTT struct {
 type Device struct {
 	ID           flex.DeviceID
 	Driver       string
+	Map          string    // with driver: map, a name or a path
 	Role         flex.Role // "" when it is to be derived
 	Sign         string    // meters: export_positive, import_positive
 	Address      string
@@ -158,7 +160,12 @@ type Device struct {
 	MaxPower     flex.Watts    // magnitude, 0: the device's own rating
 	Timeout      time.Duration // 0: the transport's default, as below
 	Gap          time.Duration // negative: none
+	UnitGap      time.Duration
 	ConnectDelay time.Duration
+	IdleClose    time.Duration
+	MaxRead      int // registers in one request; 0: the default
+	MaxWrite     int
+	BusyRetries  int
 }
 
 // Asset maps a sold resource to devices.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -42,13 +43,14 @@ func Parse(name string, data []byte) (*Config, error) {
 		return nil, r.problems
 	}
 	c := &Config{Raw: bytes.Clone(data)}
-	o := value{r: r, node: root}.object("site", "market", "ingress", "mqtt", "devices", "assets",
+	o := value{r: r, node: root}.object("site", "market", "ingress", "mqtt", "maps", "devices", "assets",
 		"require_commissioning", "local", "data")
 	b := builder{r: r, dir: filepath.Dir(name)}
 	c.Site = b.site(o.get("site"))
 	c.Market = b.market(o.get("market"))
 	c.Ingress = b.ingress(o.get("ingress"))
 	c.MQTT = b.mqtt(o.get("mqtt"))
+	c.Maps = b.path(o.get("maps").text())
 	for _, v := range o.get("devices").items() {
 		c.Devices = append(c.Devices, b.device(v))
 	}
@@ -168,11 +170,11 @@ func (b builder) site(v value) Site {
 
 func (b builder) device(v value) Device {
 	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "grid_charge",
-		"adopt_limit", "max_power", "timeout", "gap", "connect_delay")
-	o.unbuilt("map")
+		"adopt_limit", "max_power", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
-		Driver:       o.get("driver").choice("sunspec", []string{"sunspec"}, "map"),
+		Driver:       o.get("driver").choice("sunspec", []string{"sunspec", "map"}),
+		Map:          o.get("map").text(),
 		Role:         flex.Role(o.get("role").choice("", []string{"storage", "pv", "hybrid", "meter"})),
 		Sign:         o.get("sign").choice("", []string{"export_positive", "import_positive"}),
 		Address:      b.address(o.get("address")),
@@ -183,7 +185,20 @@ func (b builder) device(v value) Device {
 		MaxPower:     o.get("max_power").power(),
 		Timeout:      o.get("timeout").duration(0, 50*time.Millisecond, 30*time.Second),
 		Gap:          o.get("gap").duration(0, 0, 10*time.Second),
+		UnitGap:      o.get("unit_gap").duration(0, 0, 10*time.Second),
 		ConnectDelay: o.get("connect_delay").duration(0, 0, 10*time.Second),
+		IdleClose:    o.get("idle_close").duration(0, time.Second, time.Hour),
+		MaxRead:      o.get("max_read").number(0, 1, 125),
+		MaxWrite:     o.get("max_write").number(0, 1, 123),
+		BusyRetries:  o.get("busy_retries").number(0, 1, 20),
+	}
+	switch {
+	case d.Driver == "map" && d.Map == "":
+		o.get("driver").problem("add map: NAME; `flexd map list` shows the shipped ones", "names no register map")
+	case d.Driver != "map" && d.Map != "":
+		o.get("map").problem("set driver: map, or remove it", "is for driver: map only")
+	case strings.ContainsAny(d.Map, "/\\") || strings.HasSuffix(d.Map, ".yaml"):
+		d.Map = b.path(d.Map)
 	}
 	if o.get("gap").given() && d.Gap == 0 {
 		d.Gap = -1 // said aloud: no pause at all

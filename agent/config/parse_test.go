@@ -17,9 +17,10 @@ func TestReferenceIsAValidConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Devices) != 3 || len(c.Assets) != 1 || c.Site.ImportLimit != 100_000 || c.Devices[1].Reserve != 2000 ||
+	if len(c.Devices) != 4 || len(c.Assets) != 1 || c.Site.ImportLimit != 100_000 || c.Devices[1].Reserve != 2000 ||
 		c.Ingress.Webhook.Key.Credential != "webhook-key" || c.MQTT.Telemetry != time.Minute {
-		t.Errorf("parsed as %+v", c)
+		c.Raw = nil
+		t.Errorf("parsed as %+v", *c)
 	}
 }
 
@@ -62,7 +63,8 @@ func TestProblems(t *testing.T) {
 		{"plain mqtt beyond loopback", "mqtt: {broker: \"mqtt://broker:1883\"}", "mqtt.broker: is not encrypted"},
 		{"cert without key", "mqtt: {broker: \"mqtts://broker:8883\", cert: c}", "has only one of cert and key"},
 		{"secret both ways", "market: {base_url: \"https://a\", client_id: a, api_key: {file: k, credential: c}}", "needs exactly one"},
-		{"driver not built yet", "devices: [{id: a, driver: map, address: \"h:1\"}]", "devices[0].driver: is not implemented in this version"},
+		{"a map driver without a map", "devices: [{id: a, driver: map, address: \"h:1\"}]", "devices[0].driver: names no register map"},
+		{"a map without its driver", "devices: [{id: a, map: x, address: \"h:1\"}]", "devices[0].map: is for driver: map only"},
 		{"control not built yet", "assets: [{market_id: x, devices: [], control: meter}]", "is not implemented in this version"},
 		{"reference not built yet", "assets: [{market_id: x, devices: [], reference: baseline}]", "is not implemented in this version"},
 		{"a required signature without a key", "market: {operators: [{name: SPEN, signature: require}]}", "market.operators[0]: requires a signature that nothing here can check"},

@@ -242,15 +242,15 @@ func (s *slot) doPrepare(ctx context.Context) {
 }
 
 // refreshEvery is when the same target is written again: within a third of
-// the lease. A hybrid's setpoint is relative to its generation, so it is told
-// with every sample.
+// the lease. A setpoint that is relative to what moves by itself is told with
+// every sample.
 func (s *slot) refreshEvery(t flex.Target) time.Duration {
 	lease := t.Revert
 	if lease <= 0 {
 		lease = s.c.cfg.Lease
 	}
 	third := lease / 3
-	if s.role() == flex.RoleHybrid {
+	if s.plate.Follow {
 		return min(s.c.cfg.Poll, third)
 	}
 	return third - min(refreshEarly, third/10)

@@ -48,6 +48,9 @@ type Nameplate struct {
 	Step Watts `json:"step,omitempty"`
 	// Revert tells whether the device falls back by itself when not refreshed.
 	Revert bool `json:"revert,omitempty"`
+	// Follow tells that a setpoint is relative to something that moves by itself
+	// (generation, the exchange with the grid): it is told anew with every sample.
+	Follow bool `json:"follow,omitempty"`
 	// Detail is the driver's own account (model chain, map name), for people.
 	Detail []string `json:"detail,omitempty"`
 }

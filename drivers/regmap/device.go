@@ -1,0 +1,286 @@
+package regmap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+	"flexd/drivers/sunspec"
+)
+
+// Config is one device.
+type Config struct {
+	ID       flex.DeviceID
+	Endpoint string // host:port, for the journal
+	Unit     uint8
+	Role     flex.Role // the map's when empty
+	Sign     string    // of a meter: what its positive number means; "" where the map is no meter's
+	Map      *Map
+	Bus      Bus
+	Log      *slog.Logger
+}
+
+// Device is one device behind a map. Its methods may be called from several
+// goroutines; requests are ordered by the bus.
+type Device struct {
+	cfg Config
+	m   *Map
+
+	mu    sync.Mutex
+	found *found // nil until opened
+	last  image  // latest of every point that was read
+	told  *told  // what we last wrote; nil when nothing of ours stands in the device
+	freed bool   // nothing was written since the last release
+
+	stops atomic.Int64 // counts releases; an order that began before one writes no more
+}
+
+// told is what we last told the device.
+type told struct {
+	method string
+	words  map[string][][]uint16 // by point: what of ours may stand there; one once proven
+}
+
+// found is what Open established.
+type found struct {
+	models map[int]uint16 // SunSpec model to address
+	serial string
+	plate  flex.Nameplate
+}
+
+// New prepares a device; nothing is sent before Open.
+func New(cfg Config) (*Device, error) {
+	if cfg.Bus == nil || cfg.Map == nil || cfg.Unit == 0 {
+		return nil, fmt.Errorf("device %s: a bus, a map and a unit id other than 0 are needed", cfg.ID)
+	}
+	if r := cfg.Map.roleOf(); cfg.Role != "" && cfg.Role != r {
+		return nil, fmt.Errorf("device %s: role %q: map %s is for %q", cfg.ID, cfg.Role, cfg.Map.Name, r)
+	}
+	if meter := cfg.Map.roleOf() == flex.RoleMeter; meter != (cfg.Sign != "") {
+		return nil, fmt.Errorf("device %s: sign %q: a meter needs %s or %s, other devices none", cfg.ID, cfg.Sign, sunspec.ExportPositive, sunspec.ImportPositive)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Device{cfg: cfg, m: cfg.Map}, nil
+}
+
+// ID is the device's name in the site's configuration.
+func (d *Device) ID() flex.DeviceID { return d.cfg.ID }
+
+// Endpoint is the device's host:port.
+func (d *Device) Endpoint() string { return d.cfg.Endpoint }
+
+// Unit is the device's Modbus unit id.
+func (d *Device) Unit() uint8 { return d.cfg.Unit }
+
+// place is where a point lies on this device.
+func (d *Device) place(name string) place {
+	p := d.m.Points[name]
+	at := place{unit: d.cfg.Unit, fn: byte(p.Func), addr: uint16(p.At.wire)}
+	if p.UnitID > 0 {
+		at.unit = byte(p.UnitID)
+	}
+	if p.At.model > 0 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.found != nil {
+			at.addr = d.found.models[p.At.model] + uint16(p.At.wire)
+		}
+	}
+	return at
+}
+
+// has tells whether the device has the point: one in a SunSpec model that is
+// not in its chain it has not.
+func (d *Device) has(name string) bool {
+	p := d.m.Points[name]
+	if p.At.model == 0 {
+		return true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.found == nil {
+		return false
+	}
+	_, ok := d.found.models[p.At.model]
+	return ok
+}
+
+// Open identifies the device. It may be called again, after a failure or to
+// look again.
+func (d *Device) Open(ctx context.Context) (flex.Nameplate, error) {
+	f, err := d.open(ctx, modbus.Read)
+	if err != nil {
+		return flex.Nameplate{}, err
+	}
+	return f.plate, nil
+}
+
+func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
+	f := &found{}
+	if d.sunspec() {
+		chain, err := sunspec.Walk(ctx, d.cfg.Bus, d.cfg.Unit)
+		if err != nil {
+			return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+		}
+		f.models = map[int]uint16{}
+		for _, m := range chain.Models {
+			if _, twice := f.models[int(m.ID)]; !twice {
+				f.models[int(m.ID)] = m.Addr
+			}
+		}
+	}
+	d.mu.Lock()
+	was := d.found
+	d.found = f
+	d.mu.Unlock()
+	im, err := d.read(ctx, p, d.identifying())
+	if err == nil {
+		err = d.identity(im)
+	}
+	if err != nil {
+		d.mu.Lock()
+		d.found = was
+		if errors.Is(err, errWrong) {
+			d.found = nil
+		}
+		d.mu.Unlock()
+		return nil, err
+	}
+	d.plate(f, im)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last = d.last.merge(im)
+	d.cfg.Log.Info("mapped device found", "device", d.cfg.ID, "map", d.m.Name, "model", f.plate.Model, "serial", f.serial)
+	return f, nil
+}
+
+func (d *Device) sunspec() bool {
+	for _, p := range d.m.Points {
+		if p.At.model > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// identifying are the points that say whose device it is and what it can do.
+func (d *Device) identifying() []string {
+	var out []string
+	for _, k := range d.m.Identity {
+		out = append(out, k.Point)
+	}
+	if d.m.Firmware != nil {
+		out = append(out, d.m.Firmware.Point)
+	}
+	ms, r := d.m.Measure, d.m.Rating
+	out = append(out, ms.Serial, ms.Model, ms.Version, r.Power.point, r.Charge.point, r.Discharge.point, r.Energy.point)
+	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// plate fills the nameplate.
+func (d *Device) plate(f *found, im image) {
+	f.serial = text(im.words[d.m.Measure.Serial])
+	if f.serial == "" && d.m.Measure.Serial != "" {
+		f.serial = strings.TrimPrefix(d.shown(im, d.m.Measure.Serial), "not there")
+	}
+	watts := func(o operand) flex.Watts {
+		v, ok := d.resolve(im, o)
+		if !ok || v < 0 || v > float64(flex.MaxPower) {
+			return 0
+		}
+		return flex.Watts(math.Round(v))
+	}
+	p := flex.Nameplate{Manufacturer: d.m.Vendor, Model: text(im.words[d.m.Measure.Model]), Firmware: text(im.words[d.m.Measure.Version]),
+		Serial: f.serial, Role: d.m.roleOf(), MaxPower: watts(d.m.Rating.Power), MaxCharge: watts(d.m.Rating.Charge), MaxDischarge: watts(d.m.Rating.Discharge),
+		Energy: flex.WattHours(watts(d.m.Rating.Energy)), Can: []flex.Capability{flex.CanMeasure}}
+	if p.Model == "" {
+		p.Model = d.m.Title
+	}
+	if len(d.m.Measure.SoC) > 0 {
+		p.Can = append(p.Can, flex.CanSoC)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.m.Control)) {
+		me := d.m.Control[name]
+		p.Can = append(p.Can, flex.Capability(name))
+		p.Method = strings.TrimPrefix(p.Method+" + map "+d.m.Name+" "+name, " + ")
+		p.Revert = me.Fallback.After.timed()
+		p.Follow = p.Follow || me.Of == ofGrid || me.Of == ofBattery && d.m.Role == "hybrid"
+		p.Step = max(p.Step, d.step(im, me))
+		p.Detail = append(p.Detail, fmt.Sprintf("%s: falls back %s to %s", name, fallsBack(me), me.Fallback.To))
+	}
+	if p.Method != "" {
+		p.Can = append(p.Can, flex.CanIdle)
+	}
+	p.Detail = append(p.Detail, "map "+d.m.Name+" is "+string(d.m.Status))
+	f.plate = p
+}
+
+func fallsBack(me *Method) string {
+	if me.Fallback.After.timed() {
+		return "after " + me.Fallback.After.d.String()
+	}
+	return me.Fallback.After.word
+}
+
+// step is the coarsest change of power that a method can make.
+func (d *Device) step(im image, me *Method) flex.Watts {
+	var most float64
+	for _, s := range me.Write {
+		for i, name := range s.Points {
+			lsb, ok := d.lsb(im, d.m.Points[name])
+			switch s.Values[i].word {
+			case wordPower, wordInverse, wordCharge, wordDischarge, wordMagnitude:
+				if ok && d.m.Points[name].Type != F32 {
+					most = max(most, math.Abs(lsb))
+				}
+			case wordPercent:
+				if v, known := d.resolve(im, d.m.Rating.Power); ok && known {
+					most = max(most, v*math.Abs(lsb)/100)
+				}
+			}
+		}
+	}
+	return flex.Watts(math.Ceil(most))
+}
+
+// resolve is the value of a number or a point.
+func (d *Device) resolve(im image, o operand) (float64, bool) {
+	if o.point != "" {
+		return d.value(im, o.point)
+	}
+	return o.num, o.set
+}
+
+// ready gives what was found, and finds it where that has not happened yet.
+func (d *Device) ready(ctx context.Context, p modbus.Priority) (*found, error) {
+	d.mu.Lock()
+	f := d.found
+	d.mu.Unlock()
+	if f != nil && f.plate.Role != "" {
+		return f, nil
+	}
+	return d.open(ctx, p)
+}
+
+// fetch reads points and remembers them.
+func (d *Device) fetch(ctx context.Context, p modbus.Priority, names []string) (image, error) {
+	im, err := d.read(ctx, p, names)
+	if err != nil {
+		return im, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last = d.last.merge(im)
+	return d.last, nil
+}

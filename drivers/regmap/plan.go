@@ -1,0 +1,218 @@
+package regmap
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// request is one write on the wire.
+type request struct {
+	names []string
+	words [][]uint16 // by name
+	echo  bool       // it can be read back
+	wait  time.Duration
+	// lasting: every register is persistent, or part of arming, and is not
+	// written while it holds the value already.
+	lasting bool
+}
+
+// plan is what an order comes to.
+type plan struct {
+	method    string
+	requests  []request
+	effective flex.Watts
+}
+
+// method picks the way of control for an order.
+func (d *Device) method(o flex.Order) (string, *Method, error) {
+	name := string(o)
+	me := d.m.Control[name]
+	if me == nil || o != flex.OrderSet && o != flex.OrderCap {
+		return "", nil, fmt.Errorf("device %s: map %s has no sequence for %q: %w", d.cfg.ID, d.m.Name, o, flex.ErrUnsupported)
+	}
+	return name, me, nil
+}
+
+// plan works out the requests for a target, from an image that is fresh.
+func (d *Device) plan(t flex.Target, im image) (plan, error) {
+	name, me, err := d.method(t.Order)
+	if err != nil {
+		return plan{}, err
+	}
+	if t.Order == flex.OrderCap && t.Power < 0 {
+		return plan{}, fmt.Errorf("device %s: a cap of %v: %w", d.cfg.ID, t.Power, flex.ErrUnsupported)
+	}
+	w, err := d.wish(me, t, im)
+	if err != nil {
+		return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	p := plan{method: name, effective: t.Power}
+	told := math.NaN()
+	for _, seq := range []struct {
+		steps []Step
+		arm   bool
+	}{{me.Arm, true}, {me.Write, false}} {
+		for _, s := range seq.steps {
+			if !s.When.fits(w.power) {
+				continue
+			}
+			r, stands, err := d.request(s, w, im)
+			if err != nil {
+				return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+			}
+			r.lasting = seq.arm && r.echo || d.persists(s)
+			p.requests = append(p.requests, r)
+			if !math.IsNaN(stands) {
+				told = stands
+			}
+		}
+	}
+	if !math.IsNaN(told) && me.Of != ofGrid {
+		p.effective = flex.Watts(math.Round(told + w.apart))
+	}
+	return p, nil
+}
+
+// persists tells whether every point of a step is persistent.
+func (d *Device) persists(s Step) bool {
+	return !slices.ContainsFunc(s.Points, func(n string) bool { return d.m.Points[n].Memory != persistent })
+}
+
+// fits tells whether a step is for this direction.
+func (w when) fits(power float64) bool {
+	switch w {
+	case whenCharge:
+		return power < 0
+	case whenDischarge:
+		return power > 0
+	case whenIdle:
+		return power == 0
+	case whenAlways:
+	}
+	return true
+}
+
+// wish is what a method is to bring about, in its own quantity.
+type wish struct {
+	power  float64 // W, + towards the grid or discharging
+	apart  float64 // what lies between it and the AC power, W
+	rating float64 // of its direction, W; 0: not known
+	lease  time.Duration
+}
+
+// wish turns an AC target into the method's quantity, within its limits.
+func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
+	w := wish{power: float64(t.Power), lease: t.Revert}
+	ms := d.m.Measure
+	switch {
+	case me.Of == ofBattery && d.m.Role == "hybrid":
+		ac, ok := d.sum(im, ms.Power)
+		bat, ok2 := d.sum(im, ms.Battery)
+		if !ok || !ok2 {
+			return w, fmt.Errorf("AC power and battery power are not both known at the moment: the battery's part cannot be told")
+		}
+		w.apart = math.Max(0, ac-bat)
+		w.power -= w.apart
+	case me.Of == ofGrid:
+		grid, ok := d.sum(im, ms.Grid)
+		own, ok2 := d.sum(im, ms.Power)
+		if !ok || !ok2 {
+			return w, fmt.Errorf("the exchange with the grid and the own power are not both known at the moment: the setpoint cannot be told")
+		}
+		w.power = grid + w.power - own
+	}
+	max, rating := me.Max.Discharge, d.m.Rating.Discharge
+	if w.power < 0 {
+		max, rating = me.Max.Charge, d.m.Rating.Charge
+	}
+	if t.Order == flex.OrderCap || me.Of == ofAC && !rating.set {
+		max, rating = me.Max.Power, d.m.Rating.Power
+	}
+	w.rating, _ = d.resolve(im, rating)
+	if most, ok := d.resolve(im, max); ok && most >= 0 {
+		w.power = math.Copysign(math.Min(math.Abs(w.power), most), w.power)
+	}
+	return w, nil
+}
+
+// request encodes one step; stands is the power it stands for, NaN when none.
+func (d *Device) request(s Step, w wish, im image) (r request, stands float64, err error) {
+	r = request{names: s.Points, echo: s.Echo == echoEqual, wait: time.Duration(s.Wait)}
+	stands = math.NaN()
+	for i, name := range s.Points {
+		v, err := d.operand(s.Values[i], w, im)
+		if err != nil {
+			return r, stands, fmt.Errorf("%s: %w", name, err)
+		}
+		words, got, err := d.encode(im, name, v)
+		if err != nil {
+			return r, stands, err
+		}
+		r.words = append(r.words, words)
+		if power, ok := s.Values[i].means(got, w); ok {
+			stands = power
+		}
+	}
+	return r, stands, nil
+}
+
+// operand is the value to write.
+func (d *Device) operand(o operand, w wish, im image) (float64, error) {
+	switch o.word {
+	case wordPower:
+		return w.power, nil
+	case wordInverse:
+		return -w.power, nil
+	case wordCharge:
+		return math.Max(0, -w.power), nil
+	case wordDischarge:
+		return math.Max(0, w.power), nil
+	case wordMagnitude:
+		return math.Abs(w.power), nil
+	case wordSeconds:
+		return math.Ceil(w.lease.Seconds()), nil
+	case wordMinutes:
+		return math.Ceil(w.lease.Minutes()), nil
+	case wordPercent, wordMinus:
+		if w.rating <= 0 {
+			return 0, fmt.Errorf("the rating that per cent refer to is not known: %w", flex.ErrUnsupported)
+		}
+		pct := math.Min(100, math.Abs(w.power)/w.rating*100)
+		if o.word == wordMinus {
+			pct = -pct
+		}
+		return pct, nil
+	}
+	v, ok := d.resolve(im, o)
+	if !ok {
+		return 0, fmt.Errorf("the value of %s is not known at the moment", o.point)
+	}
+	return v, nil
+}
+
+// means turns a value that was written back into the power it stands for.
+func (o operand) means(v float64, w wish) (float64, bool) {
+	sign := 1.0
+	if w.power < 0 {
+		sign = -1
+	}
+	switch o.word {
+	case wordPower:
+		return v, true
+	case wordInverse:
+		return -v, true
+	case wordCharge:
+		return -v, w.power < 0
+	case wordDischarge:
+		return v, w.power >= 0
+	case wordMagnitude:
+		return v * sign, true
+	case wordPercent:
+		return v / 100 * w.rating * sign, true
+	}
+	return 0, false
+}
