@@ -11,6 +11,7 @@
 //
 // Status codes:
 //
+//	200  an empty ping: somebody is there
 //	202  on disk
 //	400  not a notification, unknown event, foreign data_url
 //	401  signature missing or wrong, or its times are: a notification from the
@@ -22,5 +23,5 @@
 //	503  no key to judge with, storage failed, overload: send it again
 //
 // It never parses a body, never says in an answer or a log what was in it,
-// and never trusts an address that a header claims.
+// and never believes an address that a header claims but from a trusted proxy.
 package ingress

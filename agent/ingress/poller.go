@@ -19,11 +19,17 @@ const (
 	pollTimeout = 2 * time.Minute
 	pollRest    = time.Hour // the longest Retry-After that is believed
 	pollAlarm   = 3         // failures in a row
+	pollEager   = 3         // polls at the near pace after somebody asked for one
 )
 
 // PollerConfig says how to poll. Every is five minutes when zero.
 type PollerConfig struct {
-	Every  time.Duration
+	Every time.Duration // at rest
+	// Near tells whether instructions are likely now, and when that changes;
+	// nil means never. NearEvery is the interval then; zero means Every.
+	Near      func(now time.Time) (near bool, changes time.Time)
+	NearEvery time.Duration
+
 	Intake Lister
 	Health Health
 	Log    *slog.Logger
@@ -41,6 +47,7 @@ type Poller struct {
 // NewPoller builds a poller; nothing runs yet.
 func NewPoller(cfg PollerConfig) *Poller {
 	cfg.Every = orDefault(cfg.Every, pollEvery)
+	cfg.NearEvery = min(orDefault(cfg.NearEvery, cfg.Every), cfg.Every)
 	return &Poller{cfg: cfg, wake: make(chan struct{}, 1), ready: make(chan struct{})}
 }
 
@@ -50,7 +57,8 @@ func (p *Poller) Name() string { return "poll" }
 // Ready closes once the poller runs.
 func (p *Poller) Ready() <-chan struct{} { return p.ready }
 
-// Wake asks for a poll now.
+// Wake asks for a poll now, and for some more at the near pace: whoever asks
+// has lost something.
 func (p *Poller) Wake() {
 	select {
 	case p.wake <- struct{}{}:
@@ -61,14 +69,13 @@ func (p *Poller) Wake() {
 // Run polls at once, then at the interval, until ctx ends.
 func (p *Poller) Run(ctx context.Context) error {
 	p.once.Do(func() { close(p.ready) })
-	failures := 0
+	failures, eager := 0, 0
 	for ctx.Err() == nil {
 		err := p.poll(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		// ±20 %, so that a fleet does not ask in step.
-		wait, least := p.cfg.Every*8/10+rand.N(p.cfg.Every*4/10+1), pollGap
+		wait, least := p.interval(time.Now(), eager > 0), pollGap
 		if err == nil {
 			failures = 0
 			p.cfg.Health.Clear(CodePollFailed, "")
@@ -76,9 +83,34 @@ func (p *Poller) Run(ctx context.Context) error {
 			failures++
 			wait, least = p.failed(failures, err)
 		}
-		p.pause(ctx, wait, least)
+		if eager = max(0, eager-1); p.pause(ctx, wait, least) {
+			eager = pollEager
+		}
 	}
 	return nil
+}
+
+// interval is the time to the next poll: ±20 %, so that a fleet does not ask
+// in step, and not past the instant at which instructions become likely.
+func (p *Poller) interval(now time.Time, eager bool) time.Duration {
+	every := p.cfg.Every
+	var changes time.Time
+	near := eager
+	if p.cfg.Near != nil {
+		soon, at := p.cfg.Near(now)
+		near = near || soon
+		if !soon {
+			changes = at
+		}
+	}
+	if near {
+		every = p.cfg.NearEvery
+	}
+	wait := every*8/10 + rand.N(every*4/10+1)
+	if ahead := changes.Sub(now); changes.After(now) {
+		wait = min(wait, max(pollGap, ahead))
+	}
+	return wait
 }
 
 func (p *Poller) poll(ctx context.Context) error {
@@ -105,18 +137,20 @@ func (p *Poller) failed(failures int, err error) (wait, least time.Duration) {
 	return wait, least
 }
 
-// pause waits; a wake-up ends it, but not before least is over.
-func (p *Poller) pause(ctx context.Context, wait, least time.Duration) {
+// pause waits; a wake-up ends it, but not before least is over. It tells
+// whether somebody asked.
+func (p *Poller) pause(ctx context.Context, wait, least time.Duration) bool {
 	began := time.Now()
 	select {
 	case <-ctx.Done():
-		return
+		return false
 	case <-time.After(wait):
-		return
+		return false
 	case <-p.wake:
 	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(least - time.Since(began)):
 	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -22,19 +23,27 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	received := time.Now().UTC()
-	if a, ok := w.admit(r, received); !ok {
+	src, source := sourceOf(proxies(w.cfg.TrustedProxies).source(r))
+	if a, ok := w.admit(r, src, received); !ok {
 		refuse(rw, a)
 		return
 	}
-	src, source := sourceOf(r.RemoteAddr)
+	if r.Method != http.MethodPost {
+		w.ping(rw, r)
+		return
+	}
 	body, a, ok := w.read(rw, r)
 	if !ok {
 		refuse(rw, a)
 		return
 	}
+	if len(body) == 0 {
+		w.ping(rw, r)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), handleTime)
 	defer cancel()
-	a = answerTo(w.cfg.Intake.Accept(ctx, flex.Envelope{
+	a = answerTo(w.routes[r.URL.Path].Accept(ctx, flex.Envelope{
 		Door: flex.DoorWebhook, Received: received, Source: source, Header: r.Header, Body: body,
 	}))
 	if a.failed {
@@ -51,17 +60,17 @@ func refuse(rw http.ResponseWriter, a answer) {
 }
 
 // admit judges what can be judged without the body.
-func (w *Webhook) admit(r *http.Request, now time.Time) (answer, bool) {
+func (w *Webhook) admit(r *http.Request, src netip.Prefix, now time.Time) (answer, bool) {
 	if !w.rate.AllowN(now, 1) {
 		return answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many requests"}, false
 	}
-	if r.URL.Path != w.cfg.Path {
+	if w.routes[r.URL.Path] == nil {
 		return answer{status: http.StatusNotFound, text: "there is nothing here"}, false
 	}
-	if r.Method != http.MethodPost {
+	if r.Method != http.MethodPost && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return answer{status: http.StatusMethodNotAllowed, text: "notifications are posted"}, false
 	}
-	if src, _ := sourceOf(r.RemoteAddr); w.fails.blocked(src, now) {
+	if r.Method == http.MethodPost && w.fails.blocked(src, now) {
 		return answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many notifications from here were not authentic"}, false
 	}
 	if countOf(r.Header) > maxHeaders {

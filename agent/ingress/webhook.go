@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,12 +35,17 @@ const (
 	shutdownTime  = 5 * time.Second
 )
 
-// WebhookConfig says how to serve. Intake, Health, Log and Path are mandatory,
-// and so is Listen or Listener; zero bounds mean the defaults.
+// WebhookConfig says how to serve. Health and Log are mandatory, and so are
+// Listen or Listener, and Path with Intake or Routes; zero bounds mean the
+// defaults.
 type WebhookConfig struct {
 	Listen   string       // host:port
 	Listener net.Listener // opened before; it is used first
-	Path     string       // exact
+	Path     string       // exact, and leads to Intake
+	// Routes are exact paths and whom they lead to, besides Path.
+	Routes map[string]Intake
+	// TrustedProxies are the networks whose word on a request's source counts.
+	TrustedProxies []netip.Prefix
 	// CertFile and KeyFile are PEM; both empty: plain, behind a proxy.
 	CertFile, KeyFile string
 	Intake            Intake
@@ -53,13 +61,15 @@ type WebhookConfig struct {
 
 // Webhook is the server that the market posts to. It is the task "webhook".
 type Webhook struct {
-	cfg   WebhookConfig
-	log   *slog.Logger
-	rate  *rate.Limiter
-	fails *failures
-	large chan struct{}
-	ready chan struct{}
-	once  sync.Once
+	cfg     WebhookConfig
+	log     *slog.Logger
+	routes  map[string]Intake
+	rate    *rate.Limiter
+	fails   *failures
+	pingKey []byte
+	large   chan struct{}
+	ready   chan struct{}
+	once    sync.Once
 
 	mu    sync.Mutex
 	given net.Listener
@@ -73,14 +83,21 @@ func NewWebhook(cfg WebhookConfig) *Webhook {
 	cfg.FailPerSecond = orDefault(cfg.FailPerSecond, failPerSecond)
 	cfg.ReadTime = orDefault(cfg.ReadTime, readTime)
 	cfg.CertCheck = orDefault(cfg.CertCheck, certCheck)
+	routes := map[string]Intake{}
+	if cfg.Intake != nil {
+		routes[cfg.Path] = cfg.Intake
+	}
+	maps.Copy(routes, cfg.Routes)
 	return &Webhook{
-		cfg:   cfg,
-		log:   cfg.Log,
-		rate:  rate.NewLimiter(rate.Limit(cfg.PerSecond), cfg.PerSecond),
-		fails: newFailures(cfg.FailPerSecond),
-		large: make(chan struct{}, largeAtOnce),
-		ready: make(chan struct{}),
-		given: cfg.Listener,
+		cfg:     cfg,
+		log:     cfg.Log,
+		routes:  routes,
+		rate:    rate.NewLimiter(rate.Limit(cfg.PerSecond), cfg.PerSecond),
+		fails:   newFailures(cfg.FailPerSecond),
+		pingKey: newPingKey(),
+		large:   make(chan struct{}, largeAtOnce),
+		ready:   make(chan struct{}),
+		given:   cfg.Listener,
 	}
 }
 
@@ -135,7 +152,7 @@ func (w *Webhook) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	w.once.Do(func() { close(w.ready) })
-	w.log.Info("webhook open", "listen", listener.Addr(), "path", w.cfg.Path, "tls", w.cfg.CertFile != "")
+	w.log.Info("webhook open", "listen", listener.Addr(), "paths", slices.Sorted(maps.Keys(w.routes)), "tls", w.cfg.CertFile != "")
 	select {
 	case err := <-served:
 		_ = srv.Close()

@@ -171,7 +171,9 @@ func TestBounds(t *testing.T) {
 	}{
 		{"another path", "POST", "/webhooks/piclo/", strings.NewReader("x"), 404},
 		{"the root", "GET", "/", nil, 404},
-		{"another method", "GET", "/webhooks/piclo", nil, 405},
+		{"another method", "PUT", "/webhooks/piclo", strings.NewReader("x"), 405},
+		{"a look", "GET", "/webhooks/piclo", nil, 200},
+		{"an empty ping", "POST", "/webhooks/piclo", nil, 200},
 		{"exactly 1 MiB", "POST", "/webhooks/piclo", bytes.NewReader(full), 202},
 		{"one byte more", "POST", "/webhooks/piclo", bytes.NewReader(append(full, 'x')), 413},
 		{"one byte more without a length", "POST", "/webhooks/piclo", io.MultiReader(bytes.NewReader(full), strings.NewReader("x")), 413},

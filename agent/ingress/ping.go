@@ -1,0 +1,86 @@
+package ingress
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// The headers of a self-test. The answer proves that the request reached this
+// very process: only it has the key.
+const (
+	pingHeader = "Flexd-Ping"
+	pongHeader = "Flexd-Pong"
+	maxNonce   = 64
+	probeTime  = 15 * time.Second
+)
+
+// newPingKey makes the key of one process.
+func newPingKey() []byte {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails, crypto/rand says
+	return key
+}
+
+// pong is the answer to a nonce; "" for what is none.
+func pong(key []byte, nonce string) string {
+	raw, err := hex.DecodeString(nonce)
+	if err != nil || len(nonce) < 16 || len(nonce) > maxNonce {
+		return ""
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(raw)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// ping answers what only asks whether somebody is there: an empty POST, as
+// markets send before they subscribe a receiver, or a GET or HEAD.
+func (w *Webhook) ping(rw http.ResponseWriter, r *http.Request) {
+	if answer := pong(w.pingKey, r.Header.Get(pingHeader)); answer != "" {
+		rw.Header().Set(pongHeader, answer)
+	}
+	answer{status: http.StatusOK, text: "ready"}.write(rw)
+}
+
+// Probe proves that an address leads to this very door: it sends an empty
+// request there and looks for the answer that only this process can give.
+func (w *Webhook) Probe(ctx context.Context, address string, client *http.Client) error {
+	nonce := make([]byte, 16)
+	if _, err := rand.Read(nonce); err != nil {
+		return fmt.Errorf("cannot make a nonce: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("%s is not a web address: %w", address, err)
+	}
+	text := hex.EncodeToString(nonce)
+	req.Header.Set(pingHeader, text)
+	c := *client
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read only
+	_, _ = io.CopyN(io.Discard, resp.Body, 4096)
+	switch got := resp.Header.Get(pongHeader); {
+	case got != "" && hmac.Equal([]byte(got), []byte(pong(w.pingKey, text))):
+		return nil
+	case got != "":
+		return errors.New("another flexd answers there")
+	case resp.StatusCode == http.StatusOK:
+		return errors.New("somebody else answers there: the address, or the proxy in front, leads elsewhere")
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return fmt.Errorf("it is redirected (%s): markets post to one address", resp.Status)
+	}
+	return fmt.Errorf("it is answered with %s", resp.Status)
+}

@@ -1,0 +1,118 @@
+package ingress
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAProbeProvesThatTheAddressLeadsHere(t *testing.T) {
+	in := &fakeIntake{}
+	w, _ := open(t, in, nil)
+	other, _ := open(t, in, nil)
+	at := func(w *Webhook) string { return "http://" + w.Addr().String() + "/webhooks/piclo" }
+	through := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { // a proxy
+		req, _ := http.NewRequestWithContext(r.Context(), r.Method, at(w), r.Body)
+		req.Header = r.Header.Clone()
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return
+		}
+		defer resp.Body.Close()
+		rw.Header().Set(pongHeader, resp.Header.Get(pongHeader))
+		rw.WriteHeader(resp.StatusCode)
+	}))
+	defer through.Close()
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer stranger.Close()
+	moved := httptest.NewServer(http.RedirectHandler(at(w), http.StatusFound))
+	defer moved.Close()
+	for _, tc := range []struct{ name, at, want string }{
+		{"itself", at(w), ""},
+		{"through a proxy", through.URL, ""},
+		{"another flexd", at(other), "another flexd"},
+		{"somebody else", stranger.URL, "somebody else"},
+		{"a redirect", moved.URL, "redirected"},
+		{"another path", strings.Replace(at(w), "piclo", "other", 1), "404"},
+		{"nobody", "http://127.0.0.1:1/", "refused"},
+		{"no address", "::", "not a web address"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := w.Probe(t.Context(), tc.at, http.DefaultClient)
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v, want %q", err, tc.want)
+			}
+		})
+	}
+	if len(in.got) != 0 {
+		t.Errorf("%d pings reached intake", len(in.got))
+	}
+}
+
+func TestEveryPathLeadsToItsOwn(t *testing.T) {
+	a, b := &fakeIntake{}, &fakeIntake{}
+	w, _ := open(t, a, func(c *WebhookConfig) { c.Routes = map[string]Intake{"/b": b} })
+	for path, status := range map[string]int{"/webhooks/piclo": 202, "/b": 202, "/c": 404} {
+		if resp, _ := call(t, w, "POST", path, strings.NewReader("x")); resp.StatusCode != status {
+			t.Errorf("%s: %d, want %d", path, resp.StatusCode, status)
+		}
+	}
+	if len(a.got) != 1 || len(b.got) != 1 {
+		t.Errorf("%d and %d envelopes", len(a.got), len(b.got))
+	}
+}
+
+func TestThePollerIsQuickWhereInstructionsAreLikely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &fakeLister{}
+		open := time.Now().Add(2 * time.Hour)
+		shut := open.Add(time.Hour)
+		p := NewPoller(PollerConfig{Intake: l, Health: &fakeHealth{}, Log: quiet(), Every: 30 * time.Minute, NearEvery: 45 * time.Second,
+			Near: func(now time.Time) (bool, time.Time) {
+				switch {
+				case now.Before(open):
+					return false, open
+				case now.Before(shut):
+					return true, shut
+				}
+				return false, time.Time{}
+			}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		time.Sleep(2*time.Hour - time.Second)
+		synctest.Wait()
+		if n := l.count(); n > 7 {
+			t.Errorf("%d polls in two hours at rest", n)
+		}
+		before := l.count()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if l.count() == before {
+			t.Error("a wait reached past the beginning")
+		}
+		before = l.count()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := l.count() - before; n < 60 || n > 110 {
+			t.Errorf("%d polls in an hour near", n)
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		before = l.count()
+		p.Wake() // somebody has lost something
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		if n := l.count() - before; n < 1+pollEager || n > 2+pollEager {
+			t.Errorf("%d polls after a wake-up", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

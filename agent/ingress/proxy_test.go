@@ -1,0 +1,49 @@
+package ingress
+
+import (
+	"net/http"
+	"net/netip"
+	"testing"
+)
+
+func TestTheSourceIsWhatATrustedProxySays(t *testing.T) {
+	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}
+	for _, tc := range []struct{ name, peer, header, value, want string }{
+		{"no proxy, the peer counts", "192.0.2.7:1000", "X-Forwarded-For", "1.2.3.4", "192.0.2.7"},
+		{"a proxy of ours", "10.0.0.1:1000", "X-Forwarded-For", "1.2.3.4", "1.2.3.4"},
+		{"the nearest that is not ours", "10.0.0.1:1000", "X-Forwarded-For", "6.6.6.6, 1.2.3.4, 10.9.9.9", "1.2.3.4"},
+		{"what a stranger put in front counts for nothing", "10.0.0.1:1000", "X-Forwarded-For", "10.1.1.1, 1.2.3.4", "1.2.3.4"},
+		{"only proxies", "10.0.0.1:1000", "X-Forwarded-For", "10.1.1.1", "10.0.0.1"},
+		{"nothing said", "10.0.0.1:1000", "X-Other", "1.2.3.4", "10.0.0.1"},
+		{"nonsense", "10.0.0.1:1000", "X-Forwarded-For", "a; drop table, 💥", "10.0.0.1"},
+		{"nonsense nearer than an address", "10.0.0.1:1000", "X-Forwarded-For", "1.2.3.4, unknown", "10.0.0.1"},
+		{"with a port", "10.0.0.1:1000", "X-Forwarded-For", "1.2.3.4:4711", "1.2.3.4"},
+		{"RFC 7239", "10.0.0.1:1000", "Forwarded", `for=6.6.6.6, for="[2001:db8:cafe::17]:4711";proto=https;by=10.0.0.1`, "2001:db8:cafe::17"},
+		{"RFC 7239, hidden", "10.0.0.1:1000", "Forwarded", "for=_hidden", "10.0.0.1"},
+		{"an IPv6 proxy", "[2001:db8:1::1]:1000", "X-Forwarded-For", "2001:db8:2::9", "2001:db8:2::9"},
+		{"a mapped address", "[::ffff:10.0.0.1]:1000", "X-Forwarded-For", "::ffff:1.2.3.4", "1.2.3.4"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := &http.Request{RemoteAddr: tc.peer, Header: http.Header{}}
+			r.Header.Set(tc.header, tc.value)
+			if _, got := sourceOf(trusted.source(r)); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzForwarded(f *testing.F) {
+	f.Add("1.2.3.4, 10.0.0.1", "for=1.2.3.4;by=x")
+	f.Add("[::1]:99,,", `for="[::1]`)
+	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Fuzz(func(t *testing.T, xff, fwd string) {
+		r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {xff}}}
+		if fwd != "" {
+			r.Header["Forwarded"] = []string{fwd}
+		}
+		if _, got := sourceOf(trusted.source(r)); got == "" {
+			t.Error("no source at all")
+		}
+	})
+}
