@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"slices"
@@ -28,7 +29,11 @@ type ledger struct {
 	events []flex.Event
 	audit  int
 	fail   error
-	gate   chan struct{} // when set, Commit waits for it
+	// fragile: after so many more commits the process is as good as dead.
+	fragile bool
+	left    int
+	commits int
+	gate    chan struct{} // when set, Commit waits for it
 }
 
 func newLedger() *ledger {
@@ -120,6 +125,11 @@ func (l *ledger) Commit(ctx context.Context, ch flex.Changes) error {
 	if l.fail != nil {
 		return l.fail
 	}
+	if l.fragile && l.left == 0 {
+		return errors.New("the process is dead")
+	}
+	l.left--
+	l.commits++
 	l.offers = slices.DeleteFunc(l.offers, func(o flex.Offer) bool { return slices.Contains(ch.Decided, o.Seq) })
 	for _, r := range ch.Records {
 		l.recs[r.ID] = r
@@ -148,6 +158,13 @@ func (l *ledger) Commit(ctx context.Context, ch flex.Changes) error {
 		}
 	}
 	return nil
+}
+
+// down tells that the process has died.
+func (l *ledger) down() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fragile && l.left == 0
 }
 
 func (l *ledger) rec(id flex.InstructionID) flex.Record {
