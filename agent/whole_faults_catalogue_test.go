@@ -45,6 +45,7 @@ func catalogue() []trouble {
 // Every fault of the market's side has one stated outcome: nothing that was
 // accepted is lost, nothing acts twice, and nothing else suffers.
 func TestTheMarketsFaultsHaveTheirOutcomes(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for _, c := range catalogue() {
 		if seen[c.name] || c.fault == "" || c.outcome == "" {
