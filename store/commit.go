@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -18,7 +19,40 @@ import (
 // interrupted; ctx is only looked at before. When the file is full, what is
 // old is dropped and the commit tried once more.
 func (db *DB) Commit(ctx context.Context, c flex.Changes) error {
+	if len(c.Offers) > 0 {
+		if err := db.room(); err != nil {
+			return err
+		}
+	}
 	return db.update(ctx, func(tx *bbolt.Tx) error { return db.apply(tx, c) })
+}
+
+// room tells whether something new may be taken in. What is decided already,
+// the journal and stops always have the reserve.
+func (db *DB) room() error {
+	var size int64
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cannot read the state: %w", err)
+	}
+	if used := size - int64(db.bolt.Stats().FreePageN)*int64(db.bolt.Info().PageSize); used > db.most {
+		return &flex.RetryError{After: time.Minute, Err: fmt.Errorf("the state file is nearly full (%d MiB): nothing new is taken in", used>>20)}
+	}
+	return nil
+}
+
+// fill is how full a page of rising keys is made.
+const fill = 0.95
+
+// rising prepares a bucket whose keys only grow: its pages are filled, not
+// left half empty for keys in between.
+func rising(tx *bbolt.Tx, name []byte) *bbolt.Bucket {
+	b := tx.Bucket(name)
+	b.FillPercent = fill
+	return b
 }
 
 func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
@@ -57,7 +91,7 @@ func (db *DB) applyNotices(tx *bbolt.Tx, c flex.Changes) error {
 }
 
 func (db *DB) applyOffers(tx *bbolt.Tx, c flex.Changes) error {
-	b := tx.Bucket(bOffers)
+	b := rising(tx, bOffers)
 	for _, o := range c.Offers {
 		seq, err := b.NextSequence()
 		if err != nil {
@@ -86,10 +120,11 @@ func (db *DB) applyRecords(tx *bbolt.Tx, c flex.Changes) error {
 	for _, r := range c.Records {
 		id := []byte(r.ID)
 		if tx.Bucket(bRecords).Get(id) == nil {
-			if err := tx.Bucket(bByTime).Put(timeKey(r, db), id); err != nil {
+			if err := rising(tx, bByTime).Put(timeKey(r, db), id); err != nil {
 				return err
 			}
 		}
+		r.Instruction.Raw = nil // the offer keeps it as it came
 		if err := put(tx, bRecords, string(r.ID), r); err != nil {
 			return err
 		}
@@ -201,7 +236,7 @@ func applySite(tx *bbolt.Tx, c flex.Changes) error {
 }
 
 func (db *DB) applyAudit(tx *bbolt.Tx, c flex.Changes) error {
-	b := tx.Bucket(bAudit)
+	b := rising(tx, bAudit)
 	for _, a := range c.Audit {
 		raw, err := encode(a)
 		if err != nil {

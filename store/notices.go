@@ -15,6 +15,9 @@ import (
 // only the count of deliveries changes, and a door by which it came first now
 // is noted.
 func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.Changes) (fresh bool, err error) {
+	if err := db.room(); err != nil {
+		return false, err
+	}
 	err = db.update(ctx, func(tx *bbolt.Tx) error {
 		fresh = false // the function may run twice
 		if old := tx.Bucket(bInbox).Get([]byte(n.ID)); old != nil {

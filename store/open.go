@@ -18,7 +18,11 @@ import (
 )
 
 // DefaultMaxSize bounds the file: a year of a busy site fits many times.
-const DefaultMaxSize = 64 << 20
+const DefaultMaxSize = 256 << 20
+
+// reserve is the part of the file that is kept for decisions, the journal and
+// stops: what only comes in is not taken any more.
+const reserve = 5 // one fifth
 
 // lockWait is how long to wait for another process that has the file open.
 const lockWait = time.Second
@@ -36,6 +40,7 @@ type DB struct {
 	log  *slog.Logger
 	now  func() time.Time
 	lost bool
+	most int64 // bytes of the file beyond which nothing new is taken in
 	ids  ulids
 	once sync.Once
 	err  error
@@ -116,7 +121,7 @@ func openFile(path string, o Options) (db *DB, err error) {
 	if err = migrate(b); err != nil {
 		return nil, err
 	}
-	return &DB{bolt: b, log: o.Log, now: o.Now}, nil
+	return &DB{bolt: b, log: o.Log, now: o.Now, most: int64(o.MaxSize) - int64(o.MaxSize)/reserve}, nil
 }
 
 // options are the same wherever the file is opened: 4 KiB pages whatever the

@@ -17,6 +17,7 @@ func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
 		if err != nil {
 			return err
 		}
+		b.FillPercent = fill
 		if m.Seq, err = b.NextSequence(); err != nil {
 			return err
 		}

@@ -12,15 +12,12 @@ import (
 // instant. Their hashes stay: a copy kept elsewhere can still be proven to be
 // the one that was acted on.
 func strip(tx *bbolt.Tx, before time.Time) error {
-	open, undecided := tx.Bucket(bOpen), tx.Bucket(bUndecided)
+	undecided := tx.Bucket(bUndecided)
 	return firstError(
 		rewrite(tx, bReplies, func(_ []byte, r *flex.Reply) bool {
 			old := r.At.Before(before) && r.Raw != nil
 			r.Raw = nil
 			return old
-		}),
-		rewrite(tx, bRecords, func(id []byte, r *flex.Record) bool {
-			return open.Get(id) == nil && lastFact(*r).Before(before) && stripped(&r.Instruction)
 		}),
 		rewrite(tx, bOffers, func(seq []byte, o *flex.Offer) bool {
 			return undecided.Get(seq) == nil && o.Received.At.Before(before) && stripped(&o.Instruction)
@@ -35,13 +32,6 @@ func stripped(in *flex.Instruction) bool {
 	}
 	in.Raw = nil
 	return true
-}
-
-func lastFact(r flex.Record) time.Time {
-	if len(r.Steps) == 0 {
-		return time.Time{}
-	}
-	return r.Steps[len(r.Steps)-1].Fact.At
 }
 
 // rewrite stores the values of a bucket that change says it has changed.

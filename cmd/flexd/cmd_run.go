@@ -6,6 +6,7 @@ import (
 	"flag"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"flexd/agent"
 	"flexd/agent/config"
@@ -30,6 +31,10 @@ Example:
 	}
 }
 
+// memoryLimit is where the collector begins to work harder: a burst of the
+// market must not double what a small gateway has to spare.
+const memoryLimit = 32 << 20
+
 func runAgent(ctx context.Context, o *options) error {
 	if err := o.none(); err != nil {
 		return err
@@ -38,6 +43,7 @@ func runAgent(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	debug.SetMemoryLimit(memoryLimit)
 	a, err := agent.New(o.config, log)
 	if errors.Is(err, agent.ErrNoConfig) {
 		return &configError{err}
