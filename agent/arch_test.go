@@ -24,7 +24,7 @@ var leaves = []string{"agent/flex", "agent/run", "agent/clock", "agent/health"}
 // leaves. A package that is not listed is an error: a new room states its
 // arrows here.
 var arrows = map[string][]string{
-	"cmd/flexd":                 {"agent", "agent/config", "agent/demo", "agent/flex", "agent/local", "agent/piclo", "drivers", "drivers/regmap", "firmware"},
+	"cmd/flexd":                 {"agent", "agent/config", "agent/demo", "agent/flex", "agent/local", "agent/piclo", "agent/relay", "drivers", "drivers/regmap", "firmware", "systemd"},
 	"agent":                     {"*"},
 	"agent/flex":                {"-"},
 	"agent/run":                 {"-"},
@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"agent/ingress":             {},
 	"agent/piclo":               {"agent/trust"},
 	"agent/intake":              {},
+	"agent/relay":               {"agent/ingress"},
 	"agent/allocate":            {"agent/flex"},
 	"agent/dispatch":            {"agent/allocate"},
 	"agent/control":             {"agent/allocate"},
@@ -59,10 +60,10 @@ var arrows = map[string][]string{
 var fences = map[string][]string{
 	"go.etcd.io/bbolt":                    {"store", "store/series"},
 	"github.com/goburrow/modbus":          {"drivers/modbus"},
-	"github.com/eclipse/paho.mqtt.golang": {"agent/fleet"},
+	"github.com/eclipse/paho.mqtt.golang": {"agent/fleet", "agent/relay"},
 	"github.com/golang-jwt/jwt/v5":        {"agent/trust", "agent/demo"},
 	"github.com/mochi-mqtt/server/v2":     {"agent/demo"},
-	"go.yaml.in/yaml/v3":                  {"agent/config", "agent/piclo", "drivers/regmap"},
+	"go.yaml.in/yaml/v3":                  {"agent/config", "agent/piclo", "drivers/regmap", "agent/relay"},
 	"os/exec":                             {},
 }
 

@@ -1,0 +1,89 @@
+package relay
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxSources bounds the table; when it is full the one that was heard of
+// longest ago makes room.
+const maxSources = 4096
+
+// sources limits the requests of each sender: a bucket that refills.
+type sources struct {
+	rate float64 // a second, and half the size of the bucket; 0: no limit
+
+	mu  sync.Mutex
+	all map[netip.Prefix]bucket
+}
+
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+func newSources(perSecond int) *sources {
+	return &sources{rate: float64(perSecond), all: map[netip.Prefix]bucket{}}
+}
+
+// allow takes one from the sender's bucket.
+func (s *sources) allow(source string, now time.Time) bool {
+	if s.rate == 0 {
+		return true
+	}
+	key := network(source)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.all[key]
+	if !known {
+		if len(s.all) >= maxSources {
+			s.drop(now)
+		}
+		b = bucket{left: 2 * s.rate, at: now}
+	}
+	if since := now.Sub(b.at); since > 0 {
+		b.left, b.at = min(2*s.rate, b.left+since.Seconds()*s.rate), now
+	}
+	ok := b.left >= 1
+	if ok {
+		b.left--
+	}
+	s.all[key] = b
+	return ok
+}
+
+// drop forgets every sender whose bucket is full again, else the oldest.
+func (s *sources) drop(now time.Time) {
+	var oldest netip.Prefix
+	var at time.Time
+	before := len(s.all)
+	for key, b := range s.all {
+		if b.left+now.Sub(b.at).Seconds()*s.rate >= 2*s.rate {
+			delete(s.all, key)
+		} else if at.IsZero() || b.at.Before(at) {
+			oldest, at = key, b.at
+		}
+	}
+	if len(s.all) == before {
+		delete(s.all, oldest)
+	}
+}
+
+// network is what a sender counts as: its address, or for IPv6 its /64, which
+// one customer holds as a whole (RFC 6177). An unknown one shares a bucket.
+func network(source string) netip.Prefix {
+	addr, err := netip.ParseAddr(source)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr, bits := addr.Unmap().WithZone(""), 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}
