@@ -1,20 +1,13 @@
 package dispatch
 
 import (
-	_ "embed"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 	_ "time/tzdata" // a gateway without zone files must still keep the market's hours
 
 	"flexd/agent/flex"
 )
-
-// holidays lists one day a line: "2026-12-25 Christmas Day".
-//
-//go:embed holidays.txt
-var holidays string
 
 // defaultZone is where Piclo's markets state their hours.
 const defaultZone = "Europe/London"
@@ -22,43 +15,74 @@ const defaultZone = "Europe/London"
 // longestLook bounds how many days one question may walk through.
 const longestLook = 400
 
-// BankHoliday tells whether the local date (YYYY-MM-DD) is a bank holiday in
-// England and Wales. Years that the list does not hold have none.
-func BankHoliday(date string) bool { return strings.Contains(holidays, "\n"+date+" ") }
-
 // Windows are the obligation's service windows that share an instant with
 // [from, to), in UTC, ordered, touching ones joined. A window that reaches
 // beyond the days around the question is given as far as those days go.
+//
+// A window belongs to the local day it begins on: that day must be a service
+// day, and its bank holiday counts, not that of the morning after. Of an hour
+// that comes twice a window begins with the first and ends with the second;
+// within an hour that is skipped it begins or ends where the clocks jump.
 func Windows(ob flex.Obligation, from, to time.Time) ([]flex.Window, error) {
 	loc, err := time.LoadLocation(zoneOf(ob))
 	if err != nil {
 		return nil, fmt.Errorf("obligation %s: zone %q: %w", ob.ID, ob.Zone, err)
 	}
-	first, last, err := serviceDays(ob)
+	plan, err := planOf(ob, loc)
 	if err != nil {
 		return nil, fmt.Errorf("obligation %s: %w", ob.ID, err)
 	}
-	start, end, err := dayHours(ob)
-	if err != nil {
-		return nil, fmt.Errorf("obligation %s: %w", ob.ID, err)
+	return plan.windows(from, to), nil
+}
+
+// plan is an obligation's calendar, read and checked.
+type plan struct {
+	ob          flex.Obligation
+	loc         *time.Location
+	first, last time.Time        // service days as midnight UTC, last exclusive; zero is unbounded
+	start, end  time.Duration    // since local midnight; end may lie on the next day
+	off         map[int][]string // bank holidays by year, as far as they were asked for
+}
+
+func planOf(ob flex.Obligation, loc *time.Location) (p plan, err error) {
+	p = plan{ob: ob, loc: loc, off: map[int][]string{}}
+	if p.first, p.last, err = serviceDays(ob); err != nil {
+		return p, err
 	}
+	if p.start, p.end, err = dayHours(ob); err != nil {
+		return p, err
+	}
+	if _, ok := knownRegion(ob.Region); !ok && !ob.BankHolidays {
+		return p, fmt.Errorf("region %q has no list of bank holidays: use %s, %s, %s or %s",
+			ob.Region, RegionEnglandWales, RegionScotland, RegionNorthernIreland, RegionNone)
+	}
+	return p, nil
+}
+
+func (p plan) windows(from, to time.Time) []flex.Window {
 	var all []flex.Window
-	day := civil(from.In(loc)).AddDate(0, 0, -2)
-	stop := civil(to.In(loc)).AddDate(0, 0, 2)
+	day := civil(from.In(p.loc)).AddDate(0, 0, -2)
+	stop := civil(to.In(p.loc)).AddDate(0, 0, 2)
 	if most := day.AddDate(0, 0, longestLook); stop.After(most) {
 		stop = most
 	}
+	if day.Before(p.first) {
+		day = p.first
+	}
+	if !p.last.IsZero() && !stop.Before(p.last) {
+		stop = p.last.AddDate(0, 0, -1)
+	}
 	for ; !day.After(stop); day = day.AddDate(0, 0, 1) {
-		if day.Before(first) || !last.IsZero() && !day.Before(last) || !serves(ob, day) {
+		if !p.serves(day) {
 			continue
 		}
-		w := flex.Window{Start: instant(day, start, loc, false), End: instant(day, end, loc, true)}
+		w := flex.Window{Start: instant(day, p.start, p.loc, false), End: instant(day, p.end, p.loc, true)}
 		if w.End.After(w.Start) { // an hour that the clock skips is no window
 			all = append(all, w)
 		}
 	}
 	ask := flex.Window{Start: from, End: to}
-	return slices.DeleteFunc(join(all), func(w flex.Window) bool { return !w.Overlaps(ask) }), nil
+	return slices.DeleteFunc(join(all), func(w flex.Window) bool { return !w.Overlaps(ask) })
 }
 
 func zoneOf(ob flex.Obligation) string {
@@ -102,11 +126,19 @@ func dayHours(ob flex.Obligation) (start, end time.Duration, err error) {
 
 // serves tells whether a window begins on the day. No service days given
 // means every day.
-func serves(ob flex.Obligation, day time.Time) bool {
-	if len(ob.Days) > 0 && !slices.Contains(ob.Days, day.Weekday()) {
+func (p plan) serves(day time.Time) bool {
+	if len(p.ob.Days) > 0 && !slices.Contains(p.ob.Days, day.Weekday()) {
 		return false
 	}
-	return ob.BankHolidays || !BankHoliday(day.Format(time.DateOnly))
+	if p.ob.BankHolidays {
+		return true
+	}
+	off, ok := p.off[day.Year()]
+	if !ok {
+		off = holidaysOf(p.ob.Region, day.Year())
+		p.off[day.Year()] = off
+	}
+	return len(off) == 0 || !slices.Contains(off, day.Format(time.DateOnly))
 }
 
 // civil is the calendar day of t as midnight UTC, so that days can be counted

@@ -82,26 +82,3 @@ func TestWindowsRefuseWhatTheyCannotRead(t *testing.T) {
 		}
 	}
 }
-
-func TestHolidayData(t *testing.T) {
-	perYear := map[string]int{}
-	for line := range strings.Lines(holidays) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		date, name, _ := strings.Cut(strings.TrimSpace(line), " ")
-		day, err := time.Parse(time.DateOnly, date)
-		if err != nil || name == "" || day.Weekday() == time.Saturday || day.Weekday() == time.Sunday {
-			t.Errorf("line %q is not a working day with a name", line)
-		}
-		if !BankHoliday(date) {
-			t.Errorf("%s is not found", date)
-		}
-		perYear[date[:4]]++
-	}
-	for _, y := range []string{"2025", "2026", "2027", "2028"} {
-		if perYear[y] != 8 {
-			t.Errorf("%s has %d bank holidays, want 8", y, perYear[y])
-		}
-	}
-}

@@ -120,7 +120,8 @@ type Obligation struct {
 	StartTime    time.Duration   `json:"start_time"`    // since local midnight
 	EndTime      time.Duration   `json:"end_time"`      // since local midnight; ≤ StartTime: next day
 	MaxRuntime   time.Duration   `json:"max_runtime,omitempty"`
-	Zone         string          `json:"zone"` // IANA name
+	Zone         string          `json:"zone"`             // IANA name
+	Region       string          `json:"region,omitempty"` // whose bank holidays count; "" is england-and-wales
 	SyncedAt     time.Time       `json:"synced_at"`
 	GoneAt       time.Time       `json:"gone_at,omitzero"` // no longer listed by the market since
 	Raw          json.RawMessage `json:"raw,omitempty"`
