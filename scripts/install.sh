@@ -17,8 +17,9 @@ die() { echo "install: $*" >&2; exit 1; }
 [ -n "$dest" ] || [ "$(id -u)" = 0 ] || die "needs root"
 
 uninstall() {
-  if live; then systemctl disable --now flexd.service 2>/dev/null || true; fi
+  if live; then systemctl disable --now flexd.service flexd-relay.service 2>/dev/null || true; fi
   rm -f "$bin" "$dest/usr/bin/flexd" "$dest/etc/systemd/system/flexd.service" \
+    "$dest/etc/systemd/system/flexd-relay.service" \
     "$dest/usr/lib/sysusers.d/flexd.conf" "$dest/usr/lib/tmpfiles.d/flexd.conf"
   rmdir "$dest/usr/lib/flexd" 2>/dev/null || true
   if live; then systemctl daemon-reload; fi
@@ -40,6 +41,9 @@ mv -f "$bin.new" "$bin" # a running agent keeps its old file
 install -d -m 0755 "$dest/usr/bin"
 ln -sfn ../lib/flexd/flexd "$dest/usr/bin/flexd"
 install -D -m 0644 systemd/units/flexd.service "$dest/etc/systemd/system/flexd.service"
+# Not enabled: a relay is a machine of its own. It needs /etc/flexd/relay.yaml.
+install -D -m 0644 systemd/units/flexd-relay.service "$dest/etc/systemd/system/flexd-relay.service"
+install -d -m 0700 "$dest/etc/flexd/relay-keys"
 install -D -m 0644 systemd/units/flexd.sysusers "$dest/usr/lib/sysusers.d/flexd.conf"
 install -D -m 0644 systemd/units/flexd.tmpfiles "$dest/usr/lib/tmpfiles.d/flexd.conf"
 if [ -z "$dest" ]; then
@@ -56,6 +60,8 @@ fi
 if live; then
   systemctl daemon-reload
   systemctl enable flexd.service
-  if systemctl is-active --quiet flexd.service; then systemctl restart flexd.service; fi
+  for unit in flexd flexd-relay; do
+    if systemctl is-active --quiet "$unit.service"; then systemctl restart "$unit.service"; fi
+  done
 fi
 echo "flexd is installed: $("$source" version)"

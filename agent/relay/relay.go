@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"flexd/agent/ingress"
+	"flexd/agent/run"
 )
 
 // Options are what a relay needs besides its configuration.
@@ -18,8 +19,6 @@ type Options struct {
 	Log *slog.Logger
 	// Resolve gives the path of a credential; it is not asked for files.
 	Resolve func(credential string) (string, error)
-	// Alive is called by the link's loop about once a second, broker or not.
-	Alive func()
 	// Listener is used in place of the configured address when it is given.
 	Listener net.Listener
 }
@@ -33,6 +32,7 @@ type Relay struct {
 	hook    *ingress.Webhook
 	health  *health
 	serving atomic.Bool
+	beat    run.Beat
 	ready   chan struct{}
 }
 
@@ -41,16 +41,13 @@ func New(cfg *Config, o Options) (*Relay, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Alive == nil {
-		o.Alive = func() {}
-	}
 	paths, err := resolve(o.Resolve, cfg.Webhook.Cert, cfg.Webhook.Key, cfg.Broker.CA, cfg.Broker.Cert, cfg.Broker.Key)
 	if err != nil {
 		return nil, err
 	}
 	c := &counts{}
 	r := &Relay{id: ulid.Make().String(), cfg: cfg, log: o.Log, ready: make(chan struct{})}
-	r.link = newLink(r.id, cfg, files{paths[2], paths[3], paths[4]}, o.Log, c, o.Alive)
+	r.link = newLink(r.id, cfg, files{paths[2], paths[3], paths[4]}, o.Log, c, func() { r.beat.Done(time.Now()) })
 	sources := newSources(cfg.Limits.PerSource)
 	routes := map[string]ingress.Intake{}
 	for _, route := range cfg.Routes {
@@ -98,6 +95,14 @@ func (r *Relay) HealthAddr() net.Addr {
 	defer r.health.mu.Unlock()
 	return r.health.addr
 }
+
+// stuck is how long the link's loop may take for one round: connecting is
+// bounded by 20 s, one packet to the socket by 5 s.
+const stuck = 40 * time.Second
+
+// Alive tells whether the link's loop goes round, broker or not: a watchdog is
+// fed for that alone.
+func (r *Relay) Alive(now time.Time) bool { return r.beat.Alive(now, stuck) }
 
 // Run serves until ctx ends: then first the webhook ends, with what is under
 // way, and after it the connection to the broker.
