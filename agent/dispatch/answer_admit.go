@@ -184,8 +184,8 @@ func restack(rec flex.Record, c Context) flex.Record {
 // nil when nothing. What is not ours is not ours to answer, and what was said
 // about a revision that stands is not taken back by an older or a false copy.
 func rejection(o flex.Offer, c Context, why *flex.Refusal) *flex.Answer {
-	switch why.Reason {
-	case flex.ReasonNotOurs, flex.ReasonOldRevision, flex.ReasonConflict, flex.ReasonStopped:
+	silent := []flex.Reason{flex.ReasonNotOurs, flex.ReasonOldRevision, flex.ReasonConflict, flex.ReasonStopped}
+	if slices.Contains(silent, why.Reason) {
 		return nil
 	}
 	said := c.Answers.Said

@@ -1,127 +1,15 @@
 package dispatch
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"flexd/agent/flex"
 )
-
-// market takes answers and declarations.
-type market struct {
-	mu     sync.Mutex
-	mute   bool // has no call for answers
-	rule   *flex.AnswerRule
-	policy string
-	fail   func(flex.Say) error // nil: everything is taken
-	lost   func(flex.Say) bool  // taken, and nobody hears of it
-	gate   chan struct{}
-	tries  []time.Time
-	groups []int
-	taken  []string // "accept i/1"
-	told   []string
-	away   error
-}
-
-func newMarket(policy string) *market {
-	return &market{rule: &flex.AnswerRule{Within: time.Hour}, policy: policy}
-}
-
-func (m *market) Responds() bool { return !m.mute }
-
-func (m *market) AnswerRule(flex.Instruction, flex.Competition) (flex.AnswerRule, bool) {
-	if m.rule == nil {
-		return flex.AnswerRule{}, false
-	}
-	return *m.rule, true
-}
-
-func (m *market) Respond(ctx context.Context, word flex.Word, say []flex.Say) []error {
-	m.mu.Lock()
-	gate := m.gate
-	m.mu.Unlock()
-	if gate != nil {
-		select {
-		case <-gate:
-		case <-ctx.Done():
-		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.tries = append(m.tries, time.Now())
-	m.groups = append(m.groups, len(say))
-	out := make([]error, len(say))
-	for i, s := range say {
-		if m.fail != nil {
-			out[i] = m.fail(s)
-		}
-		if out[i] == nil || m.lost != nil && m.lost(s) {
-			m.taken = append(m.taken, fmt.Sprintf("%s %s/%d", word, s.ID, s.Revision))
-		}
-	}
-	return out
-}
-
-func (m *market) TellsAvailability() bool { return true }
-func (m *market) DeclareUnavailable(_ context.Context, u flex.Unavailability) error {
-	return m.hear("away " + string(u.Asset))
-}
-func (m *market) WithdrawUnavailable(_ context.Context, u flex.Unavailability) error {
-	return m.hear("back " + string(u.Asset))
-}
-func (m *market) hear(s string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.told = append(m.told, s)
-	return m.away
-}
-
-func (m *market) set(fn func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	fn()
-}
-
-func (m *market) heard() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return strings.Join(m.taken, ", ")
-}
-
-// answered gives the rig a market.
-func answered(m *market) func(*rig) {
-	return func(r *rig) {
-		r.cfg.Market, r.cfg.Answers = m, func(string) string { return m.policy }
-		r.cfg.Assets = []flex.AssetID{"a", "z"}
-		r.teller = m
-	}
-}
-
-// later is a start in two hours, two hours long; revised when rev is not 0.
-func later(id flex.InstructionID, rev int64, w flex.Watts) flex.Offer {
-	o := soon(id, 2*time.Hour)
-	o.Instruction.Window.End = o.Instruction.Window.Start.Add(2 * time.Hour)
-	if rev > 0 {
-		o.Instruction.HasRevision, o.Instruction.Revision = true, rev
-		o.Instruction.Content += fmt.Sprint(rev, w)
-	}
-	if w > 0 {
-		o.Instruction.Capacity = w
-	}
-	return o
-}
-
-func pass(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
-}
 
 func TestAnAcceptanceIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -176,11 +64,10 @@ func TestWhatTheMarketNeverTook(t *testing.T) {
 		state flex.State
 		alarm bool
 	}{
-		"certainly not said":            {2 * time.Hour, retry, 61 * time.Minute, flex.Expired, false},
-		"perhaps said":                  {2 * time.Hour, flex.ErrUncertain, 61 * time.Minute, flex.Scheduled, true},
-		"active by then":                {10 * time.Minute, retry, 61 * time.Minute, flex.Active, true},
-		"refused for good":              {2 * time.Hour, errors.New("410 expired"), time.Minute, flex.Expired, false},
-		"refused for good while active": {0, errors.New("410 expired"), time.Minute, flex.Expired, false},
+		"certainly not said": {2 * time.Hour, retry, 61 * time.Minute, flex.Expired, false},
+		"perhaps said":       {2 * time.Hour, flex.ErrUncertain, 61 * time.Minute, flex.Scheduled, true},
+		"active by then":     {10 * time.Minute, retry, 61 * time.Minute, flex.Active, true},
+		"refused for good":   {2 * time.Hour, errors.New("410 expired"), time.Minute, flex.Expired, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMarket(AnswerAuto)
@@ -192,11 +79,6 @@ func TestWhatTheMarketNeverTook(t *testing.T) {
 			r.take(o, 1)
 			pass(tc.after)
 			rec := r.led.rec("i")
-			if name == "refused for good while active" { // refused before a device was touched, or after: either is a right end
-				if rec.State == flex.Active {
-					return
-				}
-			}
 			if rec.State != tc.state || r.alarms.is("answer_failed:i") != tc.alarm || rec.State == flex.Expired && rec.Reason != flex.ReasonNoAnswer {
 				t.Errorf("%s: %s (%s), alarm %v, answer %+v", name, rec.State, rec.Reason, r.alarms.is("answer_failed:i"), rec.Answer)
 			}
@@ -373,7 +255,8 @@ func TestAChangeWaitsBesideWhatRuns(t *testing.T) {
 					t.Fatal(err)
 				}
 				pass(time.Second)
-				r.take(later("i", 2, 6000), 2)
+				change := later("i", 2, 6000)
+				r.take(change, 2)
 				if restart {
 					r.end()
 					r = newRig(t, led, nil, answered(m))
@@ -388,6 +271,7 @@ func TestAChangeWaitsBesideWhatRuns(t *testing.T) {
 					}
 				}
 				pass(62 * time.Minute)
+				r.take(change, 3) // once more: it was decided
 				d := r.board.Running()
 				if len(d) != 1 || d[0].Shares[0].Power != tc.power || d[0].Revision != tc.rev || led.said("i") != tc.said || m.heard() != tc.heard {
 					t.Errorf("%s: %+v, said %q, heard %q", name, d, led.said("i"), m.heard())
@@ -422,101 +306,6 @@ func TestALaterChangeOvertakesOneThatWaits(t *testing.T) {
 		}
 		if left, _ := r.led.Undecided(t.Context()); len(left) != 0 {
 			t.Errorf("%d offers left", len(left))
-		}
-	})
-}
-
-func TestOwedAnswersSurviveARestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m, led := newMarket(AnswerAuto), newLedger()
-		m.fail = func(flex.Say) error { return &flex.RetryError{Err: errors.New("503")} }
-		r := newRig(t, led, nil, answered(m))
-		r.take(later("i", 1, 0), 1)
-		bad := later("j", 1, 50_000)
-		r.take(bad, 2)
-		pass(time.Minute)
-		r.end()
-		m.set(func() { m.fail = nil })
-		r = newRig(t, led, nil, answered(m))
-		defer r.end()
-		pass(2 * time.Minute)
-		if h := m.heard(); h != "accept i/1, reject j/1" && h != "reject j/1, accept i/1" {
-			t.Errorf("heard %q", m.heard())
-		}
-	})
-}
-
-func TestWhatCannotBeJudgedWaits(t *testing.T) {
-	for name, tc := range map[string]struct {
-		known time.Duration // when the devices are read
-		short flex.Watts
-		state flex.State
-		heard string
-	}{
-		"read in time, enough":     {10 * time.Minute, 0, flex.Scheduled, "accept i/1"},
-		"read in time, not enough": {10 * time.Minute, 100, flex.Refused, "reject i/1"},
-		"never read":               {5 * time.Hour, 0, flex.Refused, "reject i/1"},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			m := newMarket(AnswerIfDeliverable)
-			began := time.Now()
-			r := newRig(t, newLedger(), nil, answered(m), func(r *rig) {
-				r.cfg.Foresee = func(flex.Dispatch) flex.Foresight {
-					return flex.Foresight{Known: time.Since(began) >= tc.known, Missing: tc.short, Reason: flex.ReasonEnergyInsufficient, Text: "x"}
-				}
-			})
-			defer r.end()
-			r.take(later("i", 1, 0), 1)
-			pass(9 * time.Minute)
-			if s := r.led.rec("i").State; s != flex.Pending {
-				t.Fatalf("%s: %s before anything is known", name, s)
-			}
-			pass(46 * time.Minute)
-			if rec := r.led.rec("i"); rec.State != tc.state || m.heard() != tc.heard {
-				t.Errorf("%s: %+v, heard %q", name, rec, m.heard())
-			}
-		})
-	}
-}
-
-func TestAcceptingAnOlderOneDoesNotEndWhatCameLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMarket(AnswerAsk)
-		r := newRig(t, newLedger(), nil, answered(m))
-		defer r.end()
-		r.take(later("i", 1, 0), 1)
-		pass(time.Second)
-		r.take(later("j", 1, 0), 2)
-		for _, id := range []flex.InstructionID{"i", "j"} {
-			if err := r.eng.Answer(t.Context(), []flex.InstructionID{id}, flex.Accept, "", "ann"); err != nil {
-				t.Fatal(err)
-			}
-			pass(time.Second)
-		}
-		i, j := r.led.rec("i"), r.led.rec("j")
-		if j.State != flex.Scheduled || i.StopBy != "j" || i.StopReason != flex.ReasonSuperseded {
-			t.Errorf("i %+v, j %+v", i, j)
-		}
-	})
-}
-
-func TestACrashWhileTellingLeavesItPerhapsSaid(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m, led := newMarket(AnswerAuto), newLedger()
-		m.gate = make(chan struct{})
-		r := newRig(t, led, nil, answered(m))
-		r.take(later("i", 1, 0), 1)
-		pass(time.Second)
-		r.end() // in the midst of it
-		if a := led.rec("i").Answer; !a.Uncertain || a.Tries != 1 {
-			t.Fatalf("answer %+v", a)
-		}
-		pass(2 * time.Hour)
-		r = newRig(t, led, nil, answered(m))
-		defer r.end()
-		pass(time.Minute)
-		if rec := led.rec("i"); rec.State == flex.Expired || !rec.Answer.Lapsed || !r.alarms.is("answer_failed:i") {
-			t.Errorf("%+v", rec)
 		}
 	})
 }

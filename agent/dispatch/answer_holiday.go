@@ -4,12 +4,4 @@ import "flexd/agent/flex"
 
 // holiday tells whether the local day (YYYY-MM-DD) is a bank holiday where
 // the obligation is.
-func holiday(ob flex.Obligation, day string) bool {
-	switch f := any(BankHoliday).(type) {
-	case func(string) bool:
-		return f(day)
-	case func(string, string) bool:
-		return f("", day)
-	}
-	return false
-}
+func holiday(ob flex.Obligation, day string) bool { return BankHoliday(ob.Region, day) }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -223,12 +224,29 @@ func lapse(rec flex.Record, runs, waits bool, now flex.Stamp) (flex.Record, bool
 	return rec, !a.Lapsed
 }
 
-// relay commits the new face of a record.
+// relay commits the new face of a record. One that ends before it began
+// gives back what it was to take over.
 func (e *Engine) relay(ctx context.Context, old, next flex.Record, now flex.Stamp) error {
-	if a := next.Answer; a != nil && a.Lapsed && old.Answer.Owed() && next.State == old.State {
-		e.cfg.Log.Warn("the market did not take an answer in time", "instruction", next.ID, "word", a.Word, "error", a.Failed, "uncertain", a.Uncertain)
+	if next.State == old.State {
+		if a := next.Answer; a != nil && a.Lapsed && old.Answer.Owed() {
+			e.cfg.Log.Warn("the market did not take an answer in time", "instruction", next.ID, "word", a.Word, "error", a.Failed, "uncertain", a.Uncertain)
+		}
+		return e.record(ctx, old, next, now)
 	}
-	return e.record(ctx, old, next, now)
+	last := next.Steps[len(next.Steps)-1]
+	v := Verdict{Records: []flex.Record{next}, Acks: []flex.Ack{ackOf(next, string(next.State), last.Fact, last.Text)}}
+	for _, id := range slices.Sorted(maps.Keys(e.open)) {
+		r := e.open[id]
+		if r.StopBy == next.ID && r.StopReason == flex.ReasonSuperseded && !over(r, now.At) {
+			r.StopAt, r.StopReason, r.StopBy = time.Time{}, "", ""
+			v.Records = append(v.Records, r)
+		}
+	}
+	if err := e.carry(ctx, nil, v, now, ""); err != nil {
+		return err
+	}
+	e.cfg.Log.Warn(line(next, string(next.State), last.Fact.At, next.Reason, next.Text), "instruction", next.ID)
+	return nil
 }
 
 // warn raises and clears the alarms about answers.
@@ -303,7 +321,7 @@ func (e *Engine) answerPause(now time.Time) time.Duration {
 // recoverAnswers finds again what is owed to the market, and what was
 // declared.
 func (e *Engine) recoverAnswers(ctx context.Context) error {
-	recs, err := e.owings(ctx)
+	recs, err := e.cfg.Ledger.OwedAnswers(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot read the answers that are owed: %w", err)
 	}
@@ -323,13 +341,6 @@ func (e *Engine) recoverAnswers(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func (e *Engine) owings(ctx context.Context) ([]flex.Record, error) {
-	if l, ok := e.cfg.Ledger.(Owings); ok {
-		return l.OwedAnswers(ctx)
-	}
-	return nil, nil
 }
 
 // nudge wakes whoever tells the market.

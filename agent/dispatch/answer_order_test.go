@@ -84,7 +84,7 @@ func TestEveryOrderHasOneRightEnd(t *testing.T) {
 						}
 					}
 				}
-				pass(10 * time.Hour)
+				pass(5 * time.Minute)
 				rec := led.rec("i")
 				state, reason, heard := rightEnd(order, word)
 				if rec.State != state || rec.Reason != reason || m.heard() != heard {

@@ -50,6 +50,16 @@ func TestDue(t *testing.T) {
 	}
 }
 
+func TestDueKnowsTheRegion(t *testing.T) {
+	friday := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	rule := flex.AnswerRule{Within: 24 * time.Hour, WorkingDays: true}
+	for region, want := range map[string]time.Time{"": friday.AddDate(0, 0, 3), "scotland": friday.AddDate(0, 0, 4)} { // St Andrew's Day
+		if got := Due(friday, rule, flex.Obligation{Region: region}, friday.AddDate(1, 0, 0)); !got.Equal(want) {
+			t.Errorf("%q: due %v, want %v", region, got, want)
+		}
+	}
+}
+
 func TestWarning(t *testing.T) {
 	for _, tc := range []struct{ total, lead time.Duration }{
 		{48 * time.Hour, 288 * time.Minute}, {time.Hour, 6 * time.Minute}, {30 * time.Minute, 5 * time.Minute},

@@ -7,12 +7,19 @@
 // audit and acknowledgements in it, and the Board: the in-memory list of what
 // control must carry out.
 //
+// Where the market wants to hear whether we accept, a start runs only once it
+// is accepted, by the site's policy or by a person. Answers, a task of its own,
+// tells the market what was decided until it has taken it or the deadline has
+// passed; a stop needs no answer and ends that too. What a person declared
+// unavailable is not promised anew.
+//
 // The rules are pure: Admit judges an offer, Follow turns what control saw
 // into transitions, Resume says what an unfinished record needs after a
 // restart, Step keeps everybody to the table of transitions. Engine feeds
 // them and commits what they say.
 //
-// It must never talk to a device, to the market or to the broker, and a stop
+// It must never talk to a device or to the broker, to the market only by
+// Answers and away from the Engine's goroutine, and a stop
 // must never wait for it: StopNow and Hold act on the Board at once, whatever
 // the disk or the Engine do.
 package dispatch

@@ -35,6 +35,7 @@ type Owings interface {
 type Ledger interface {
 	Book
 	Past
+	Owings
 	Commit(ctx context.Context, ch flex.Changes) error
 }
 
