@@ -41,7 +41,8 @@ type SyncBook interface {
 	Commit(ctx context.Context, ch flex.Changes) error
 }
 
-// SyncConfig is what a Sync needs. Every is 15 minutes when zero.
+// SyncConfig is what a Sync needs. Every is 15 minutes when zero. Region tells
+// whose bank holidays count for an operator's contracts; it may be nil.
 type SyncConfig struct {
 	Market Market
 	Book   SyncBook
@@ -49,6 +50,7 @@ type SyncConfig struct {
 	Health Health
 	Log    *slog.Logger
 	Every  time.Duration
+	Region func(operator string) string
 }
 
 // Sync copies obligations, competitions and obligated assets from the market
@@ -181,20 +183,10 @@ func (s *Sync) sync(ctx context.Context) (again bool, err error) {
 			ch.Obligations = append(ch.Obligations, o)
 		}
 	}
-	var fresh []flex.Obligation
-	for _, o := range listed {
-		o.SyncedAt, o.GoneAt = time.Time{}, time.Time{}
-		was := have.obligations[o.ID]
-		was.SyncedAt = time.Time{}
-		if o.ID == "" || same(was, o) {
-			continue
-		}
-		o.SyncedAt = st.At
-		fresh = append(fresh, o)
-	}
+	fresh := s.fresh(have, listed, st.At)
 	ch.Obligations = append(ch.Obligations, fresh...)
 	detail := s.details(ctx, have, listed, fresh, st.At, &ch)
-	if err := s.write(ctx, st, ch); err != nil {
+	if err := s.write(ctx, st, have, ch); err != nil {
 		return false, err
 	}
 	if broken != nil {
@@ -203,14 +195,41 @@ func (s *Sync) sync(ctx context.Context) (again bool, err error) {
 	return len(s.missing) > 0, detail
 }
 
-// write commits one synchronisation, with a line in the diary.
-func (s *Sync) write(ctx context.Context, st flex.Stamp, ch flex.Changes) error {
+// fresh are the listed contracts that are not stored as they are, each once.
+func (s *Sync) fresh(have catalogue, listed []flex.Obligation, now time.Time) []flex.Obligation {
+	var out []flex.Obligation
+	seen := make(map[flex.ObligationID]bool, len(listed))
+	for _, o := range listed {
+		o.SyncedAt, o.GoneAt = time.Time{}, time.Time{}
+		if o.Region == "" && s.cfg.Region != nil {
+			o.Region = s.cfg.Region(o.Operator)
+		}
+		was := have.obligations[o.ID]
+		was.SyncedAt = time.Time{}
+		if o.ID == "" || seen[o.ID] || same(was, o) {
+			seen[o.ID] = true
+			continue
+		}
+		seen[o.ID] = true
+		o.SyncedAt = now
+		out = append(out, o)
+	}
+	return out
+}
+
+// write commits one synchronisation with what is told of it, and a line in
+// the diary.
+func (s *Sync) write(ctx context.Context, st flex.Stamp, have catalogue, ch flex.Changes) error {
 	if ch.Empty() {
 		return nil
 	}
 	text := fmt.Sprintf("%d obligation(s), %d competition(s), %d asset(s) new or changed",
 		len(ch.Obligations), len(ch.Competitions), len(ch.Assets))
 	ch.Audit = []flex.Audit{{At: st, What: "market.synced", By: "market", Text: text}}
+	events := notices(have, ch.Obligations, st.At)
+	if err := tell(&ch, st, events); err != nil {
+		return err
+	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
 	if err := s.cfg.Book.Commit(ctx, ch); err != nil {
@@ -218,6 +237,9 @@ func (s *Sync) write(ctx context.Context, st flex.Stamp, ch flex.Changes) error 
 		return fmt.Errorf("cannot store the contracts: %w", err)
 	}
 	s.cfg.Log.Info("contracts synchronised", "obligations", len(ch.Obligations), "competitions", len(ch.Competitions), "assets", len(ch.Assets))
+	for _, ev := range events {
+		s.cfg.Log.Info(ev.Text, "event", ev.Code, "obligation", ev.Subject)
+	}
 	return nil
 }
 
