@@ -37,8 +37,10 @@ func overlap(o flex.Offer, t terms, c Context) *flex.Refusal {
 }
 
 // supersede ends older dispatches of the same obligation where the new one
-// begins, without a gap: the older keeps the asset until that instant. It
-// gives the records that changed.
+// begins, without a gap: the older keeps the asset until that instant, and
+// goes on if the new one is ended before it begins. One that was superseded
+// whole is final: it was told so, and needs a new instruction. It gives the
+// records that changed.
 func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 	var out []flex.Record
 	for _, r := range c.Open {
@@ -52,20 +54,120 @@ func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 		if moved { // by an earlier revision of rec: judged anew
 			r.StopAt, r.StopReason, r.StopBy = time.Time{}, "", ""
 		}
-		if !contends(r, rec) {
+		by, cut := rec, contends(r, rec)
+		if moved { // what seemed free meanwhile may be taken
+			by, cut = heir(r, world(c.Open, append(slices.Clone(out), rec)))
+		}
+		if !cut {
 			if moved {
 				out = append(out, r)
 			}
 			continue
 		}
-		next := cutBy(r, rec, c.Now)
+		next := cutBy(r, by, c.Now)
 		if next.State != r.State {
 			v.Acks = append(v.Acks, ackOf(next, string(next.State), c.Now, next.Text))
-			v.Note += fmt.Sprintf("; it supersedes %s", r.ID)
+			v.Note += fmt.Sprintf("; %s is superseded", r.ID)
 		}
 		out = append(out, next)
 	}
+	return v.runOn(out, append(slices.Clone(out), rec), c)
+}
+
+// runOn adds to changed the records that go on because the one they were to
+// hand over to will never begin. news are the records of this decision.
+func (v *Verdict) runOn(changed, news []flex.Record, c Context) []flex.Record {
+	for _, r := range heirless(world(c.Open, news), c.Now) {
+		text := fmt.Sprintf("goes on until %s: what was to supersede it will not begin", endsAt(r).UTC().Format(time.RFC3339))
+		if r.State.Final() {
+			text = r.Text
+		}
+		v.Acks = append(v.Acks, ackOf(r, string(r.State), c.Now, text))
+		if i := slices.IndexFunc(changed, func(x flex.Record) bool { return x.ID == r.ID }); i >= 0 {
+			changed[i] = r
+			continue
+		}
+		changed = append(changed, r)
+	}
+	return changed
+}
+
+// world is what is open once news are stored.
+func world(open, news []flex.Record) []flex.Record {
+	out := slices.Clone(open)
+	for _, n := range news {
+		if i := slices.IndexFunc(out, func(r flex.Record) bool { return r.ID == n.ID }); i >= 0 {
+			out[i] = n
+			continue
+		}
+		out = append(out, n)
+	}
+	return slices.DeleteFunc(out, func(r flex.Record) bool { return r.State.Final() })
+}
+
+// heirless finds the records whose successor is gone before it began, or was
+// taken over whole. Each goes on to its own end, or to where the next takes
+// over. One that has handed over already stays as it is.
+func heirless(open []flex.Record, now flex.Stamp) []flex.Record {
+	var out []flex.Record
+	for i, r := range open {
+		if r.StopReason != flex.ReasonSuperseded || over(r, now.At) || begins(open, r.StopBy) {
+			continue
+		}
+		r.StopAt, r.StopReason, r.StopBy = time.Time{}, "", ""
+		if over(r, now.At) {
+			continue
+		}
+		if next, ok := heir(r, open); ok {
+			r = cutBy(r, next, now)
+		}
+		open[i] = r
+		out = append(out, r)
+	}
 	return out
+}
+
+// begins tells whether the record is open and asks for power at some time.
+func begins(open []flex.Record, id flex.InstructionID) bool {
+	return slices.ContainsFunc(open, func(r flex.Record) bool { return r.ID == id && asked(r).End.After(r.Window.Start) })
+}
+
+// heir is the first that takes r's assets: one of another obligation that was
+// admitted for the time that seemed free, or a newer one of its own.
+func heir(r flex.Record, open []flex.Record) (first flex.Record, ok bool) {
+	for _, x := range open {
+		if x.ID == r.ID || x.State.Final() || !contends(x, r) {
+			continue
+		}
+		if x.Obligation == r.Obligation && (x.State == flex.Pending || !termsSince(x).After(termsSince(r))) {
+			continue // what waits for an answer supersedes when it is accepted
+		}
+		if !ok || x.Window.Start.Before(first.Window.Start) {
+			first, ok = x, true
+		}
+	}
+	return first, ok
+}
+
+// termsSince is when the record's terms came into force: the last admission,
+// acceptance or revision.
+func termsSince(r flex.Record) time.Time {
+	for i := len(r.Steps) - 1; i >= 0; i-- {
+		var before flex.State
+		if i > 0 {
+			before = r.Steps[i-1].State
+		}
+		switch s := r.Steps[i]; s.State {
+		case flex.Admitted, flex.Accepted:
+			return s.Fact.At
+		case flex.Scheduled, flex.Active:
+			if before == s.State || before == flex.Active {
+				return s.Fact.At
+			}
+		case flex.Pending, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
+		}
+	}
+	return time.Time{}
 }
 
 // cutBy lets rec take over from r. One that would never run is superseded at

@@ -44,6 +44,7 @@ func stop(o flex.Offer, c Context) Verdict {
 			v.Acks = append(v.Acks, ackOf(next, string(next.State), at, next.Text))
 		}
 	}
+	v.Records = v.runOn(v.Records, v.Records, c)
 	switch {
 	case len(names) > 0:
 		v.Note = fmt.Sprintf("stop %s ends %s", in.ID, strings.Join(names, ", "))
