@@ -102,21 +102,21 @@ func safeClient(given *http.Client, at origin) *http.Client {
 
 // get fetches a URL of the market with the account's token, once more with a
 // new token when the market says 401.
-func (c *client) get(ctx context.Context, target string, limit int64) ([]byte, error) {
+func (c *client) get(ctx context.Context, target string, limit int64) ([]byte, http.Header, error) {
 	for attempt := 0; ; attempt++ {
 		token, err := c.token.get(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 		if err != nil {
-			return nil, fmt.Errorf("market request: %w", err)
+			return nil, nil, fmt.Errorf("market request: %w", err)
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
-		body, err := exchange(c.http, req, limit)
+		body, header, err := exchange(c.http, req, limit)
 		var status *StatusError
 		if attempt > 0 || !errors.As(err, &status) || status.Code != http.StatusUnauthorized {
-			return body, err
+			return body, header, err
 		}
 		c.token.reject(token)
 	}
@@ -124,27 +124,27 @@ func (c *client) get(ctx context.Context, target string, limit int64) ([]byte, e
 
 // exchange sends one request and reads a bounded answer. Compression is
 // undone as a stream, so the bound holds for what it unpacks to.
-func exchange(hc *http.Client, req *http.Request, limit int64) ([]byte, error) {
+func exchange(hc *http.Client, req *http.Request, limit int64) ([]byte, http.Header, error) {
 	what := req.Method + " " + req.URL.Path
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "flexd")
 	resp, err := hc.Do(req)
 	if err != nil {
-		return nil, temporary(req.Context(), what, err)
+		return nil, nil, temporary(req.Context(), what, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // read or abandoned
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		_, _ = io.CopyN(io.Discard, resp.Body, 4096) // lets the connection be used again
-		return nil, refusedBy(resp, what)
+		return nil, nil, refusedBy(resp, what)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return nil, temporary(req.Context(), what, err)
+		return nil, nil, temporary(req.Context(), what, err)
 	}
 	if int64(len(body)) > limit {
-		return nil, fmt.Errorf("the market's answer to %s is larger than %d bytes", what, limit)
+		return nil, nil, fmt.Errorf("the market's answer to %s is larger than %d bytes", what, limit)
 	}
-	return body, nil
+	return body, resp.Header, nil
 }
 
 // temporary marks what may work at the next try. The URL is left out of the
@@ -206,5 +206,6 @@ func post(ctx context.Context, hc *http.Client, target string, body any) ([]byte
 		return nil, fmt.Errorf("market request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	return exchange(hc, req, maxSmall)
+	reply, _, err := exchange(hc, req, maxSmall)
+	return reply, err
 }

@@ -57,11 +57,25 @@ func rawAt(raw json.RawMessage, p pointer) (json.RawMessage, bool) {
 	return raw, true
 }
 
+// listing is a list that was found in a reply.
+type listing struct {
+	elements []json.RawMessage
+	at       pointer
+	single   bool // the reply is one element, not a list
+}
+
 // listOf finds the elements of a list reply: the first of the pointers under
-// which there is an array. A lone object is a list of one.
+// which there is an array.
 func listOf(raw []byte, items pointers) ([]json.RawMessage, error) {
+	l, err := listIn(raw, items, nil)
+	return l.elements, err
+}
+
+// listIn is listOf for replies that may be one element alone: an object under
+// one of the pointers of single, where there is no array.
+func listIn(raw []byte, items, single pointers) (listing, error) {
 	if !json.Valid(raw) {
-		return nil, errors.New("not valid JSON")
+		return listing{}, errors.New("not valid JSON")
 	}
 	for _, p := range items {
 		at, ok := rawAt(raw, p)
@@ -70,9 +84,15 @@ func listOf(raw []byte, items pointers) ([]json.RawMessage, error) {
 		}
 		var list []json.RawMessage
 		if err := json.Unmarshal(at, &list); err != nil {
-			return nil, fmt.Errorf("not a list: %w", err)
+			return listing{}, fmt.Errorf("not a list: %w", err)
 		}
-		return list, nil
+		return listing{elements: list, at: p}, nil
 	}
-	return nil, errors.New("no list in it: check the profile's lists.items")
+	for _, p := range single {
+		at, ok := rawAt(raw, p)
+		if at = bytes.TrimSpace(at); ok && len(at) > 0 && at[0] == '{' {
+			return listing{elements: []json.RawMessage{at}, at: p, single: true}, nil
+		}
+	}
+	return listing{}, errors.New("no list in it: check the profile's lists.items")
 }

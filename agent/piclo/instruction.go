@@ -18,7 +18,12 @@ const maxRevision = 1<<53 - 1
 // instruction decodes one element. Only an element without a usable id is an
 // error; everything else that is wrong becomes a problem of the instruction.
 func (p *Profile) instruction(raw json.RawMessage) (flex.Instruction, error) {
-	f := &fields{}
+	return p.readInstruction(raw, nil)
+}
+
+// readInstruction is instruction with a record of how it was understood.
+func (p *Profile) readInstruction(raw json.RawMessage, t *trace) (flex.Instruction, error) {
+	f := &fields{p: p, trace: t}
 	doc, err := decodeObject(raw)
 	if err != nil {
 		// A repeated key still leaves an id to answer to.
@@ -31,11 +36,12 @@ func (p *Profile) instruction(raw json.RawMessage) (flex.Instruction, error) {
 	} else {
 		f.doc = doc
 	}
-	id, given := f.text(p.Instruction.ID, maxID)
+	id, given := f.text("id", p.Instruction.ID, maxID)
 	if !given || id == "" {
 		return flex.Instruction{}, errors.New("the instruction has no usable id")
 	}
-	in := flex.Instruction{ID: flex.InstructionID(id), Revision: 1, Raw: slices.Clone(raw)}
+	sum := sha256.Sum256(raw)
+	in := flex.Instruction{ID: flex.InstructionID(id), Revision: 1, Raw: slices.Clone(raw), RawHash: hex.EncodeToString(sum[:])}
 	p.readWho(f, &in)
 	p.readPower(f, &in)
 	p.readWindow(f, &in)
@@ -48,32 +54,30 @@ func (p *Profile) instruction(raw json.RawMessage) (flex.Instruction, error) {
 // readWho reads ids and texts.
 func (p *Profile) readWho(f *fields, in *flex.Instruction) {
 	m := p.Instruction
-	if v, name, ok := m.Revision.find(f.doc); ok {
+	if v, at, ok := f.find("revision", m.Revision); ok {
 		rev, err := wholeNumber(v, maxRevision)
 		if err != nil {
-			f.problem(flex.ReasonBadField, "%s: %v", name, err)
+			f.problem(flex.ReasonBadField, "%s: %v", at, err)
 		} else {
 			in.Revision, in.HasRevision = rev, true
+			f.trace.value(rev)
 		}
 	}
-	ob, _ := f.text(m.Obligation, maxID)
-	comp, _ := f.text(m.Competition, maxID)
+	ob, _ := f.text("obligation", m.Obligation, maxID)
+	comp, _ := f.text("competition", m.Competition, maxID)
 	in.Obligation, in.Competition = flex.ObligationID(ob), flex.CompetitionID(comp)
-	in.Assets = named[flex.AssetID](f.ids(m.Assets))
-	in.Stops = named[flex.InstructionID](f.ids(m.Stops))
-	in.Status, _ = f.text(m.Status, maxText)
-	in.Signature, _ = f.text(m.Signature, maxSignature)
-	in.Operator, _ = f.text(m.Operator, maxText)
+	in.Assets = named[flex.AssetID](f.ids("assets", m.Assets))
+	in.Stops = named[flex.InstructionID](f.ids("stops", m.Stops))
+	in.Status, _ = f.text("status", m.Status, maxText)
+	in.Signature, _ = f.text("signature", m.Signature, maxSignature)
+	in.Operator, _ = f.text("operator", m.Operator, maxText)
 }
 
 // readPower reads capacity and direction. Where the market gives the
 // capacity of each asset, ours is the total.
 func (p *Profile) readPower(f *fields, in *flex.Instruction) {
-	if slices.Contains(p.Power.DirectionFrom, fromInstruction) {
-		in.Direction = f.direction(p.Instruction.Direction, p.Power)
-	}
 	before := len(f.problems)
-	w, given := f.power(p.Instruction.Capacity, p.Power.Unit)
+	w, bySign, given := f.power("capacity", p.Instruction.Capacity, p.Power.Sign)
 	if given && len(f.problems) == before && w == 0 && p.Stop.CapacityZero {
 		in.Kind = flex.KindStop
 	}
@@ -83,29 +87,57 @@ func (p *Profile) readPower(f *fields, in *flex.Instruction) {
 			f.problem(flex.ReasonBadField, "capacity: %v over %d assets is out of range", w, len(in.Assets))
 			w = 0
 		}
+		f.trace.means("%s over %d assets%s", w, len(in.Assets), tail(bySign))
 	}
 	in.Capacity = w
+	in.Direction = p.readDirection(f, "direction", p.Instruction.Direction, bySign)
 }
 
+// readDirection is what a document itself says of its direction, by a field
+// or by the sign of its power. Both may speak; they must not disagree.
+func (p *Profile) readDirection(f *fields, name string, at directionAt, bySign flex.Direction) flex.Direction {
+	var byField flex.Direction
+	if p.takes(fromInstruction) || p.takes(fromField) {
+		byField = f.direction(name, at)
+	}
+	switch {
+	case byField != "" && bySign != "" && byField != bySign:
+		f.problem(flex.ReasonDirectionUnresolved, "the direction is %s by its field and %s by the sign of the power", byField, bySign)
+		return ""
+	case byField != "":
+		return byField
+	}
+	return bySign
+}
+
+// takes tells whether the direction may come from a place.
+func (p *Profile) takes(place from) bool { return slices.Contains(p.Power.DirectionFrom, place) }
+
 func (p *Profile) readWindow(f *fields, in *flex.Instruction) {
-	in.Window.Start, _ = f.instant(p.Instruction.Start, p.Zone)
-	in.Window.End, _ = f.instant(p.Instruction.End, p.Zone)
+	in.Window.Start, _ = f.instant("start", p.Instruction.Start)
+	in.Window.End, _ = f.instant("end", p.Instruction.End)
 }
 
 // readKind tells a start from a stop by the profile's rules, and then what a
 // start must have. A stop needs nothing but its id.
 func (p *Profile) readKind(f *fields, in *flex.Instruction) {
-	kind, given := f.text(p.Instruction.Type, maxText)
+	kind, given := f.text("type", p.Instruction.Type, maxText)
 	switch {
 	case in.Kind == flex.KindStop:
+		f.trace.verdict("its capacity is zero (stop.capacity_zero)")
 		// Zero capacity calls back this instruction, and no other.
 		if !p.Stop.TypeWords.has(kind) && len(in.Stops) == 0 {
 			in.Stops = []flex.InstructionID{in.ID}
 		}
-	case p.Stop.TypeWords.has(kind) || in.Status != "" && p.Stop.StatusWords.has(in.Status):
+	case p.Stop.TypeWords.has(kind):
 		in.Kind = flex.KindStop
+		f.trace.verdict("its type %q is one of stop.type_words", clip(kind))
+	case in.Status != "" && p.Stop.StatusWords.has(in.Status):
+		in.Kind = flex.KindStop
+		f.trace.verdict("its status %q is one of stop.status_words", clip(in.Status))
 	default:
 		in.Kind = flex.KindStart
+		f.trace.verdict("no rule under stop makes it a stop")
 		if given && kind != "" && !p.Instruction.StartWords.has(kind) {
 			f.problem(flex.ReasonBadField, "type: %q is neither a start nor a stop: check the profile's words", clip(kind))
 		}
@@ -113,17 +145,24 @@ func (p *Profile) readKind(f *fields, in *flex.Instruction) {
 	if in.Kind == flex.KindStop {
 		return
 	}
-	_, _, hasCapacity := p.Instruction.Capacity.find(f.doc)
-	f.need(hasCapacity, p.Instruction.Capacity)
-	_, _, hasStart := p.Instruction.Start.find(f.doc)
-	f.need(hasStart, p.Instruction.Start)
-	if v, name, ok := p.Instruction.Assets.find(f.doc); ok && len(in.Assets) == 0 {
+	p.needsOfStart(f, in)
+}
+
+// needsOfStart are the fields without which nothing can be started.
+func (p *Profile) needsOfStart(f *fields, in *flex.Instruction) {
+	m := p.Instruction
+	_, _, hasCapacity := f.find("capacity", m.Capacity.At)
+	f.need("capacity", hasCapacity, m.Capacity.At)
+	_, _, hasStart := f.find("start", m.Start.At)
+	f.need("start", hasStart, m.Start.At)
+	if v, at, ok := f.find("assets", m.Assets); ok && len(in.Assets) == 0 {
 		if list, isList := v.([]any); isList && len(list) == 0 {
-			f.problem(flex.ReasonBadField, "%s: the list is empty: leave it out to mean all assets of the obligation", name)
+			f.problem(flex.ReasonBadField, "%s: the list is empty: leave it out to mean all assets of the obligation", at)
 		}
 	}
 	w := in.Window
 	if !w.Start.IsZero() && !w.End.IsZero() && !w.End.After(w.Start) {
+		f.trace.again("end")
 		f.problem(flex.ReasonBadField, "end: %s is not after the start, %s", w.End.Format(time.RFC3339), w.Start.Format(time.RFC3339))
 	}
 }

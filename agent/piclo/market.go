@@ -57,7 +57,7 @@ func Open(cfg Config) (*Market, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.ClientID == "" || cfg.APIKey == nil || cfg.Wall == nil {
+	if cfg.ClientID == "" && p.Token.Kind != tokenStatic || cfg.APIKey == nil || cfg.Wall == nil {
 		return nil, errors.New("market: client id, key and clock are needed")
 	}
 	log := cfg.Log
@@ -77,16 +77,29 @@ func Open(cfg Config) (*Market, error) {
 		Name:  "market " + at.base + string(p.Paths.PublicKey), // another market, other keys
 		Store: cfg.Keys,
 		Fetch: func(ctx context.Context) ([]byte, error) {
-			return m.api.get(ctx, at.base+string(p.Paths.PublicKey), maxSmall)
+			raw, _, err := m.api.get(ctx, at.base+string(p.Paths.PublicKey), maxSmall)
+			return raw, err
 		},
-		TTL: time.Duration(p.Key.TTL), Grace: time.Duration(p.Key.Grace), MinGap: time.Duration(p.Key.MinGap), Log: log,
+		Parse: p.parseKeys,
+		TTL:   time.Duration(p.Key.TTL), Grace: time.Duration(p.Key.Grace), MinGap: time.Duration(p.Key.MinGap), Log: log,
 	})
 	return m, nil
 }
 
 // RefreshKeys fetches the market's public keys when they are missing or due,
-// so that no notification has to wait for them.
-func (m *Market) RefreshKeys(ctx context.Context) error { return m.keys.Refresh(ctx) }
+// so that no notification has to wait for them. A market that signs nothing
+// has none.
+func (m *Market) RefreshKeys(ctx context.Context) error {
+	if m.profile.Notification.Signature == signatureNone {
+		return nil
+	}
+	return m.keys.Refresh(ctx)
+}
+
+// parseKeys reads the published key document as the profile describes it.
+func (p *Profile) parseKeys(raw []byte) ([]trust.Key, error) {
+	return trust.ParseKeysAs(raw, string(p.Key.Format), p.Key.Pointer.text)
+}
 
 // Subscription tells which event to subscribe the webhook to, with a hint
 // for the person who does it.
@@ -123,7 +136,7 @@ func (m *Market) Fetch(ctx context.Context, dataURL string) ([]flex.Instruction,
 func (m *Market) List(ctx context.Context, since time.Time) ([]flex.Instruction, []byte, error) {
 	q := url.Values{}
 	if name := m.profile.Lists.InstructionsSince; name != "" && !since.IsZero() {
-		q.Set(name, since.UTC().Format(time.RFC3339))
+		q.Set(name, m.profile.Lists.SinceFormat.write(since))
 	}
 	path := string(m.profile.Paths.Instructions)
 	return m.fetch(ctx, m.address(path, q), path)
@@ -199,7 +212,8 @@ func (m *Market) one(ctx context.Context, p idPath, id string) (json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
-	return m.api.get(ctx, m.address(path, nil), maxReply)
+	raw, _, err := m.api.get(ctx, m.address(path, nil), maxReply)
+	return raw, err
 }
 
 // address is a URL of the market.

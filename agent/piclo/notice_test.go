@@ -279,15 +279,15 @@ func FuzzFindToken(f *testing.F) {
 	f.Add([]byte(`{"payload":"a.b.c"}`))
 	f.Add([]byte(`{"payload":{"a":[1,2]},"token":"..","jwt":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		token, err := p.findToken(body)
+		found, err := p.locate(nil, body)
 		if err != nil {
 			if _, ok := flex.RefusalOf(err); !ok {
 				t.Fatalf("no refusal: %v", err)
 			}
 			return
 		}
-		if _, _, err := trust.VerifyCompact(token, nil, trust.Algorithms()); err == nil {
-			t.Fatalf("verified without a key: %q", token)
+		if _, _, err := trust.VerifyForm(found.Signed, nil, trust.Algorithms()); err == nil {
+			t.Fatalf("verified without a key: %q", found.Token)
 		}
 	})
 }

@@ -13,25 +13,38 @@ import (
 
 // obligation decodes one contract; it is taken whole or not at all.
 func (p *Profile) obligation(raw json.RawMessage, now time.Time) (flex.Obligation, error) {
+	return p.readObligation(raw, now, nil)
+}
+
+func (p *Profile) readObligation(raw json.RawMessage, now time.Time, t *trace) (flex.Obligation, error) {
 	doc, err := decodeObject(raw)
 	if err != nil {
 		return flex.Obligation{}, fmt.Errorf("the obligation is %w", err)
 	}
-	f, m := &fields{doc: doc}, p.Obligation
-	id, given := f.text(m.ID, maxID)
-	f.need(given && id != "", m.ID)
+	f, m := &fields{p: p, doc: doc, trace: t}, p.Obligation
+	id, given := f.text("id", m.ID, maxID)
+	f.need("id", given && id != "", m.ID)
 	ob := flex.Obligation{ID: flex.ObligationID(id), Zone: p.Zone.String(), SyncedAt: now, Raw: slices.Clone(raw)}
-	comp, _ := f.text(m.Competition, maxID)
+	comp, _ := f.text("competition", m.Competition, maxID)
 	ob.Competition = flex.CompetitionID(comp)
-	ob.Bid, _ = f.text(m.Bid, maxID)
-	ob.Operator, _ = f.text(m.Operator, maxText)
-	ob.Assets = named[flex.AssetID](f.ids(m.Assets))
-	ob.Capacity, given = f.power(m.Capacity, p.Power.Unit)
-	f.need(given, m.Capacity)
+	ob.Bid, _ = f.text("bid", m.Bid, maxID)
+	ob.Operator, _ = f.text("operator", m.Operator, maxText)
+	ob.Assets = named[flex.AssetID](f.ids("assets", m.Assets))
+	var bySign flex.Direction
+	ob.Capacity, bySign, given = f.power("capacity", m.Capacity, p.Power.Sign)
+	f.need("capacity", given, m.Capacity.At)
 	if p.Power.CapacityOf == capacityOfAsset {
 		ob.Capacity = min(ob.Capacity*flex.Watts(len(ob.Assets)), flex.MaxPower)
+		f.trace.means("%s over %d assets%s", ob.Capacity, len(ob.Assets), tail(bySign))
 	}
-	ob.Direction = f.direction(m.Direction, p.Power)
+	switch d := f.direction("direction", m.Direction); {
+	case d != "" && bySign != "" && d != bySign:
+		f.problem(flex.ReasonDirectionUnresolved, "the direction is %s by its field and %s by the sign of the power", d, bySign)
+	case d != "":
+		ob.Direction = d
+	default:
+		ob.Direction = bySign
+	}
 	p.service(f, &ob)
 	if err := f.err(); err != nil {
 		return flex.Obligation{}, fmt.Errorf("obligation %q: %w", clip(id), err)
@@ -42,31 +55,47 @@ func (p *Profile) obligation(raw json.RawMessage, now time.Time) (flex.Obligatio
 // service reads when the contract is to be ready.
 func (p *Profile) service(f *fields, ob *flex.Obligation) {
 	m := p.Obligation
-	date := func(s string) (string, error) { return parseDate(s, p.Zone.Location) }
-	clockAs := func(end bool) func(string) (time.Duration, error) {
-		return func(s string) (time.Duration, error) { return parseClock(s, end) }
-	}
 	var given bool
-	ob.StartDate, given = parsed(f, m.StartDate, date)
-	f.need(given, m.StartDate)
-	ob.EndDate, given = parsed(f, m.EndDate, date)
-	f.need(given, m.EndDate)
-	ob.StartTime, given = parsed(f, m.StartTime, clockAs(false))
-	f.need(given, m.StartTime)
-	ob.EndTime, given = parsed(f, m.EndTime, clockAs(true))
-	f.need(given, m.EndTime)
-	ob.MaxRuntime, _ = parsed(f, m.MaxRuntime, parseSpan)
+	ob.StartDate, given = f.date("start_date", m.StartDate)
+	f.need("start_date", given, m.StartDate.At)
+	ob.EndDate, given = f.date("end_date", m.EndDate)
+	f.need("end_date", given, m.EndDate.At)
+	ob.StartTime, given = f.clock("start_time", m.StartTime, false)
+	f.need("start_time", given, m.StartTime.At)
+	ob.EndTime, given = f.clock("end_time", m.EndTime, true)
+	f.need("end_time", given, m.EndTime.At)
+	ob.MaxRuntime, _ = f.span("max_runtime", m.MaxRuntime)
 	ob.Days = weekdays(f, m.Days)
 	ob.BankHolidays = bankHolidays(f, m.BankHolidays)
+	ob.Region = region(f, m.Region, string(m.Holidays))
 	if ob.StartDate != "" && ob.EndDate != "" && ob.EndDate <= ob.StartDate {
+		f.trace.again("end_date")
 		f.problem(flex.ReasonBadField, "end_date: %s is not after the first day, %s", ob.EndDate, ob.StartDate)
 	}
 }
 
-// weekdays reads service days by their English names; a contract that names
-// none is in service on all of them.
-func weekdays(f *fields, ps pointers) []time.Weekday {
-	v, name, ok := ps.find(f.doc)
+// region reads whose bank holidays are meant; unsaid, those of the profile.
+func region(f *fields, at regionAt, otherwise string) string {
+	s, given := f.text("region", at.At, maxText)
+	if !given || s == "" {
+		return otherwise
+	}
+	if m, known := at.meaning(s); known {
+		s = m
+	}
+	if s = strings.ToLower(s); !slices.Contains(regions(), s) {
+		f.problem(flex.ReasonBadField, "%s: %q is not a region with bank holidays (%s): give its words a meaning in the profile",
+			at.At[0], clip(s), strings.Join(regions(), ", "))
+		return ""
+	}
+	f.trace.means("%s", s)
+	return s
+}
+
+// weekdays reads service days by their English names or the profile's words;
+// a contract that names none is in service on all of them.
+func weekdays(f *fields, at daysAt) []time.Weekday {
+	v, name, ok := f.find("days", at.At)
 	if !ok {
 		return []time.Weekday{0, 1, 2, 3, 4, 5, 6}
 	}
@@ -80,6 +109,9 @@ func weekdays(f *fields, ps pointers) []time.Weekday {
 		s, err := asText(item, maxText)
 		var d time.Weekday
 		if err == nil {
+			if m, known := at.meaning(s); known {
+				s = m
+			}
 			d, err = parseWeekday(s)
 		}
 		if err != nil {
@@ -91,6 +123,7 @@ func weekdays(f *fields, ps pointers) []time.Weekday {
 		}
 	}
 	slices.Sort(out)
+	f.trace.value(out)
 	return out
 }
 
@@ -108,21 +141,27 @@ func parseWeekday(s string) (time.Weekday, error) {
 
 // bankHolidays reads include/exclude or a boolean. Unsaid, bank holidays are
 // days like others: being ready once too often harms nobody.
-func bankHolidays(f *fields, ps pointers) bool {
-	v, name, ok := ps.find(f.doc)
+func bankHolidays(f *fields, at holidaysAt) bool {
+	v, name, ok := f.find("bank_holidays", at.At)
 	if !ok {
 		return true
 	}
-	switch v := v.(type) {
-	case bool:
-		return v
-	case string:
-		switch strings.ToLower(v) {
-		case "include", "included":
-			return true
-		case "exclude", "excluded":
-			return false
-		}
+	if b, isBool := v.(bool); isBool {
+		f.trace.value(b)
+		return b
+	}
+	s, _ := v.(string)
+	word, known := at.meaning(s)
+	if !known {
+		word = strings.ToLower(s)
+	}
+	switch word {
+	case "include", "included":
+		f.trace.means("service on bank holidays")
+		return true
+	case "exclude", "excluded":
+		f.trace.means("no service on bank holidays")
+		return false
 	}
 	f.problem(flex.ReasonBadField, "%s is neither include nor exclude", name)
 	return false

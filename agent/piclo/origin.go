@@ -84,13 +84,22 @@ func (o origin) pin(raw, path string) (string, error) {
 		return refuse("is not on the configured market (%s://%s)", o.scheme, o.host)
 	}
 	escaped := u.EscapedPath()
-	if !strings.HasPrefix(escaped, o.prefix+path) || !strings.HasPrefix(u.Path, o.prefix+path) {
+	if !below(escaped, o.prefix+path) || !below(u.Path, o.prefix+path) {
 		return refuse("does not begin with %s%s", o.prefix, path)
 	}
 	if err := checkEscapes(escaped, u.Path); err != nil {
 		return refuse("%v", err)
 	}
 	return u.String(), nil
+}
+
+// below tells whether got is the path or one under it; a path without its
+// slash at the end does not admit names that only begin alike.
+func below(got, path string) bool {
+	if strings.HasSuffix(path, "/") {
+		return strings.HasPrefix(got, path)
+	}
+	return got == path || strings.HasPrefix(got, path+"/")
 }
 
 // checkEscapes refuses every way in which a server could read another path

@@ -52,13 +52,19 @@ func (p pointer) find(v any) (any, bool) {
 // find gives the first value that is there. Null and the empty text both mean
 // that the market left the field out.
 func (ps pointers) find(doc any) (v any, name string, ok bool) {
+	p, v, ok := ps.lookup(doc)
+	return v, p.String(), ok
+}
+
+// lookup is find with the pointer itself; where nothing is found, the first.
+func (ps pointers) lookup(doc any) (at pointer, v any, ok bool) {
 	for _, p := range ps {
 		if v, ok := p.find(doc); ok && v != nil && v != "" {
-			return v, p.String(), true
+			return p, v, true
 		}
 	}
 	if len(ps) > 0 {
-		name = ps[0].String()
+		at = ps[0]
 	}
-	return nil, name, false
+	return at, nil, false
 }

@@ -20,7 +20,7 @@ import (
 type (
 	word       string        // one line of visible text
 	words      []string      // compared without regard to case
-	fixedPath  string        // an absolute path with a slash at its end
+	fixedPath  string        // an absolute path
 	idPath     string        // the same, with {id} in it
 	span       time.Duration // from 0 to 30 days
 	count      int           // from 1 to 1000
@@ -29,19 +29,54 @@ type (
 	capacityOf string
 	from       string
 	unit       flex.Watts
-	zone       struct{ *time.Location }
-	pointers   []pointer
+
+	// Of notifications.
+	signing       string
+	place         string // where the signature, or all that is signed, stands
+	serialization string
+	eventUse      string
+	claim         string
+	keyFormat     string
+	tokenKind     string
+	holidayRegion string
+	sinceFormat   string
+
+	pointer1 struct{ text string } // one JSON pointer
+
+	zone     struct{ *time.Location }
+	pointers []pointer
 )
 
 // Words of the choices.
 const (
 	pagingNext = "next"
 	pagingNone = "none"
+	pagingLink = "link"
+	pagingPage = "page"
+
+	signatureJWS  = "jws"
+	signatureNone = "none"
+
+	placeBody   place = "body"
+	placeField  place = "field"
+	placeHeader place = "header"
+
+	serialCompact  = "compact"
+	serialJSON     = "json"
+	serialDetached = "detached"
+
+	eventAccept = "accept"
+	eventRefuse = "refuse"
+
+	tokenLogin  = "login"
+	tokenStatic = "static"
 
 	capacityOfInstruction = "instruction"
 	capacityOfAsset       = "asset"
 
 	fromInstruction = "instruction"
+	fromField       = "field" // another word for instruction
+	fromSign        = "sign"
 	fromObligation  = "obligation"
 	fromCompetition = "competition"
 )
@@ -104,7 +139,7 @@ func (w *words) UnmarshalYAML(n *yaml.Node) error {
 func (w words) has(s string) bool { return slices.Contains(w, strings.ToLower(s)) }
 
 func checkPath(s string) error {
-	if !strings.HasPrefix(s, "/") || !strings.HasSuffix(s, "/") || strings.ContainsAny(s, "?#\\% ") ||
+	if !strings.HasPrefix(s, "/") || len(s) < 2 || strings.ContainsAny(s, "?#\\% ") ||
 		strings.Contains(s, "//") || strings.Contains(s, "/.") || !visible(s) {
 		return errors.New(`write a path such as "/assets/v1/"`)
 	}
@@ -121,8 +156,8 @@ func (p *fixedPath) UnmarshalYAML(n *yaml.Node) error {
 // UnmarshalYAML reads a path with an {id}.
 func (p *idPath) UnmarshalYAML(n *yaml.Node) error {
 	s, err := scalar(n, func(s string) error {
-		if strings.Count(s, "/{id}/") != 1 {
-			return errors.New("the path needs {id} once, between slashes")
+		if strings.Count(s+"/", "/{id}/") != 1 || strings.Count(s, "{") != 1 {
+			return errors.New("the path needs {id} once, between slashes or at the end")
 		}
 		return checkPath(s)
 	})
@@ -165,12 +200,7 @@ func (a *algorithm) UnmarshalYAML(n *yaml.Node) error {
 
 // UnmarshalYAML reads the kind of paging.
 func (p *paging) UnmarshalYAML(n *yaml.Node) error {
-	s, err := scalar(n, func(s string) error {
-		if s == "link" || s == "page" {
-			return errors.New("is not implemented in this version: choose next or none")
-		}
-		return oneOf(pagingNext, pagingNone)(s)
-	})
+	s, err := scalar(n, oneOf(pagingNext, pagingLink, pagingPage, pagingNone))
 	*p = paging(s)
 	return err
 }
@@ -184,12 +214,7 @@ func (c *capacityOf) UnmarshalYAML(n *yaml.Node) error {
 
 // UnmarshalYAML reads a place that gives the direction.
 func (f *from) UnmarshalYAML(n *yaml.Node) error {
-	s, err := scalar(n, func(s string) error {
-		if s == "sign" {
-			return errors.New("is not implemented in this version: choose instruction, obligation or competition")
-		}
-		return oneOf(fromInstruction, fromObligation, fromCompetition)(s)
-	})
+	s, err := scalar(n, oneOf(fromInstruction, fromField, fromSign, fromObligation, fromCompetition))
 	*f = from(s)
 	return err
 }
@@ -197,15 +222,21 @@ func (f *from) UnmarshalYAML(n *yaml.Node) error {
 // UnmarshalYAML reads a unit of power.
 func (u *unit) UnmarshalYAML(n *yaml.Node) error {
 	s, err := scalar(n, oneOf("MW", "kW", "W"))
+	*u = unitOf(s)
+	return err
+}
+
+// unitOf is the unit of that name, 0 when there is none.
+func unitOf(s string) unit {
 	switch s {
 	case "MW":
-		*u = unit(flex.Megawatt)
+		return unit(flex.Megawatt)
 	case "kW":
-		*u = unit(flex.Kilowatt)
+		return unit(flex.Kilowatt)
 	case "W":
-		*u = unit(flex.Watt)
+		return unit(flex.Watt)
 	}
-	return err
+	return 0
 }
 
 // UnmarshalYAML reads a time zone by its IANA name.

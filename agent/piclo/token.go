@@ -46,6 +46,9 @@ type tokens struct {
 // get gives a token that is good for now, renewing it early. While a renewal
 // fails, the old one serves until its end.
 func (t *tokens) get(ctx context.Context) (string, error) {
+	if t.profile.Kind == tokenStatic {
+		return t.static()
+	}
 	if text, _, due := t.have(); !due {
 		return text, nil
 	}
@@ -64,6 +67,18 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		return text, nil
 	}
 	return fresh, err
+}
+
+// static is the account's key itself, where the market hands out no tokens.
+func (t *tokens) static() (string, error) {
+	key, err := t.key()
+	if err != nil {
+		return "", fmt.Errorf("market.api_key cannot be read: %w", err)
+	}
+	if key = strings.TrimSpace(key); key == "" || len(key) > maxTokenText || !plainASCII(key) {
+		return "", errors.New("market.api_key holds no usable token: one line of plain text without blanks is needed")
+	}
+	return key, nil
 }
 
 // have tells what is there: is it still alive, and is it due for renewal.
