@@ -297,7 +297,7 @@ func TestHostileEnvelopesReachNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inRelayDoor(t, func(d *doorRig) {
-				if err := d.Take(t.Context(), []byte(raw)); err != nil {
+				if err := d.Take(d.t.Context(), []byte(raw)); err != nil {
 					t.Errorf("it is to come again: %v", err)
 				}
 				if len(d.in.got) != 0 || d.Status().Malformed != 1 {

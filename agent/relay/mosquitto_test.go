@@ -192,6 +192,36 @@ func TestMosquitto(t *testing.T) {
 	}
 }
 
+// TestMosquittoKilled: a broker that is killed loses what it had acknowledged
+// and not written. The site cannot have it back, and polls.
+func TestMosquittoKilled(t *testing.T) {
+	m := newMosquitto(t)
+	m.start()
+	s := m.site(t, m.addr)
+	r := m.relay(t, m.addr)
+	until(t, "the relay is connected", r.proven)
+	until(t, "the first poll", func() bool { return s.gaps.Load() == 1 })
+	answered, _ := burst(t, r, 300, func(i int) {
+		if i == 150 {
+			m.stop(syscall.SIGKILL)
+			m.start()
+		}
+	})
+	until(t, "the site polls after the kill", func() bool { return s.gaps.Load() >= 2 })
+	until(t, "the relay is connected again", r.proven)
+	if status, _ := mustPost(t, r, path, "after"); status != 202 {
+		t.Errorf("status %d", status)
+	}
+	until(t, "what comes after arrives", func() bool { _, ok := s.has("after"); return ok })
+	lost := 0
+	for _, body := range answered {
+		if _, ok := s.has(body); !ok {
+			lost++
+		}
+	}
+	t.Logf("%d of %d were lost by the broker, for polling to find", lost, len(answered))
+}
+
 // TestMosquittoDeniesInSilence: it acknowledges what it drops for want of a
 // right, and a 2xx on that would be a lie.
 func TestMosquittoDeniesInSilence(t *testing.T) {

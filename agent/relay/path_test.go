@@ -44,10 +44,16 @@ func anyBody(r *rand.Rand, i int) []byte {
 func TestBodiesArriveByteForByte(t *testing.T) {
 	const bodies, senders = 10_000, 16
 	b := startBroker(t)
-	s := startSite(t, "mqtt://"+b.addr, "house-7", "", nil)
+	var routes []Route
+	sites := make([]*site, 10) // each takes a hundred a second
+	for i := range sites {
+		id := fmt.Sprintf("house-%d", i)
+		sites[i] = startSite(t, "mqtt://"+b.addr, id, "", nil)
+		routes = append(routes, Route{"/" + id, []string{"flexd/v1/" + id + "/down/relay"}})
+	}
 	relays := make([]*Relay, 2) // two in parallel, as behind a balancer
 	for i := range relays {
-		relays[i], _ = launch(t, settings(t, "mqtt://"+b.addr, nil))
+		relays[i], _ = launch(t, settings(t, "mqtt://"+b.addr, func(c *Config) { c.Routes = routes }))
 		until(t, "the relay is connected", relays[i].proven)
 	}
 	sent := make([][]byte, bodies)
@@ -66,7 +72,7 @@ func TestBodiesArriveByteForByte(t *testing.T) {
 			for i := next.Add(1) - 1; i < bodies; i = next.Add(1) - 1 {
 				h := http.Header{"X-Number": {fmt.Sprint(i)}, "X-Odd": {"caf\xe9 <&> \"q\"", "two\tparts"}}
 				for try := 0; ; try++ {
-					status, _, err := send(c, relays[i%2], path, sent[i], h)
+					status, _, err := send(c, relays[i%2], routes[int(i)/2%len(routes)].Path, sent[i], h)
 					if err == nil && status == http.StatusAccepted {
 						break
 					}
@@ -81,15 +87,12 @@ func TestBodiesArriveByteForByte(t *testing.T) {
 	began := time.Now()
 	wg.Wait()
 	t.Logf("%d posts in %v", bodies, time.Since(began))
-	deadline := time.Now().Add(3 * time.Minute) // the site takes a hundred a second
-	for s.count() < bodies && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
-	}
 	for i, body := range sent {
-		env, ok := s.has(string(body))
-		if !ok {
-			t.Fatalf("body %d did not arrive as it was (%d of %d did)", i, s.count(), bodies)
-		}
+		var env flex.Envelope
+		until(t, fmt.Sprintf("body %d arrives as it was", i), func() (ok bool) {
+			env, ok = sites[i/2%len(sites)].has(string(body))
+			return ok
+		})
 		if got := env.Header["X-Number"]; len(got) != 1 || got[0] != fmt.Sprint(i) {
 			t.Fatalf("body %d has header %q", i, got)
 		}
@@ -100,8 +103,11 @@ func TestBodiesArriveByteForByte(t *testing.T) {
 			t.Fatalf("body %d came by %s from %s", i, env.Door, env.Source)
 		}
 	}
-	if st := s.door.Status(); st.Refused+st.Malformed+st.Limited != 0 {
-		t.Errorf("status %+v", st)
+	for _, s := range sites {
+		st := s.door.Status()
+		if st.Refused+st.Malformed+st.Limited != 0 || len(st.Relays) != 2 || st.Relays[0].Missing+st.Relays[1].Missing != 0 {
+			t.Errorf("status %+v", st)
+		}
 	}
 }
 

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// maxSources bounds the table; when it is full the one that was heard of
-// longest ago makes room.
+// maxSources bounds the table.
 const maxSources = 4096
 
 // sources limits the requests of each sender: a bucket that refills.
@@ -53,20 +52,22 @@ func (s *sources) allow(source string, now time.Time) bool {
 	return ok
 }
 
-// drop forgets every sender whose bucket is full again, else the oldest.
+// drop forgets every sender whose bucket is full again. When that is not
+// enough an eighth of the others goes, whichever they are: a stranger with many
+// addresses must not make each request cost a look at the whole table.
 func (s *sources) drop(now time.Time) {
-	var oldest netip.Prefix
-	var at time.Time
-	before := len(s.all)
 	for key, b := range s.all {
 		if b.left+now.Sub(b.at).Seconds()*s.rate >= 2*s.rate {
 			delete(s.all, key)
-		} else if at.IsZero() || b.at.Before(at) {
-			oldest, at = key, b.at
 		}
 	}
-	if len(s.all) == before {
-		delete(s.all, oldest)
+	over := len(s.all) - maxSources*7/8
+	for key := range s.all {
+		if over <= 0 {
+			return
+		}
+		delete(s.all, key)
+		over--
 	}
 }
 
