@@ -34,7 +34,7 @@ const (
 	relaySilence = 75 * time.Second
 	// relayRest is the least time between two calls of Gap, after the first
 	// few: a relay that counts wildly must not use up the market's patience.
-	relayRest     = 30 * time.Second
+	relayRest     = 20 * time.Second
 	relayGapBurst = 3
 	relayTick     = time.Second
 )

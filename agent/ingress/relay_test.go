@@ -146,7 +146,7 @@ func TestGapsAreRationed(t *testing.T) {
 			_ = d.hear(relayOne, RelayPost, uint64(i+1)*5000)
 			time.Sleep(time.Second)
 		}
-		if n := d.after(0); n < 15 || n > 25 {
+		if n := d.after(0); n < 25 || n > 36 {
 			t.Errorf("%d polls asked for in ten minutes", n)
 		}
 	})

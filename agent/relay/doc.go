@@ -22,9 +22,14 @@
 //   - repeat and reorder envelopes: instructions have ids and act once;
 //   - make up or change envelopes: they fail verification, are counted, and
 //     beyond a rate dropped unread;
-//   - have a site poll more often, at most twice a minute on average;
+//   - have a site poll more often, at most three times a minute on average;
 //   - read the notifications, which are pointers: the instructions behind them
 //     need the site's credentials.
+//
+// What a 2xx is worth is what the broker's acknowledgement is: a broker that
+// keeps its queues on disk loses nothing; one that is killed with them in memory
+// loses what the site had not taken yet. The site polls whenever its connection
+// is new, and finds that too.
 //
 // It can cause not one watt. It never parses a body, never logs one, and never
 // answers 2xx on hope.

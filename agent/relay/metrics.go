@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ var bounds = [...]float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 // counts are what a relay counts.
 type counts struct {
+	log         *slog.Logger
 	requests    [outcomes]atomic.Uint64
 	connections atomic.Uint64
 	beats       atomic.Uint64
@@ -47,6 +49,8 @@ type counts struct {
 	duration time.Duration
 	alarms   map[string]bool
 }
+
+func newCounts(log *slog.Logger) *counts { return &counts{log: log, alarms: map[string]bool{}} }
 
 // published counts one publish and how long its acknowledgement took.
 func (c *counts) published(took time.Duration, err error) {
@@ -67,18 +71,26 @@ func (c *counts) published(took time.Duration, err error) {
 
 // Raise and Clear make counts the webhook's health: there is no agent here to
 // hold alarms.
-func (c *counts) Raise(code, _, _ string) { c.alarm(code, true) }
+func (c *counts) Raise(code, _, text string) {
+	if c.alarm(code, true) {
+		c.log.Error("an alarm of the webhook", "code", code, "text", text)
+	}
+}
 
 // Clear ends an alarm.
-func (c *counts) Clear(code, _ string) { c.alarm(code, false) }
+func (c *counts) Clear(code, _ string) {
+	if c.alarm(code, false) {
+		c.log.Info("an alarm of the webhook is over", "code", code)
+	}
+}
 
-func (c *counts) alarm(code string, on bool) {
+// alarm tells whether that is news.
+func (c *counts) alarm(code string, on bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.alarms == nil {
-		c.alarms = map[string]bool{}
-	}
+	news := c.alarms[code] != on
 	c.alarms[code] = on
+	return news
 }
 
 // write gives the counts in Prometheus' text format.

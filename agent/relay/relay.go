@@ -45,7 +45,7 @@ func New(cfg *Config, o Options) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &counts{}
+	c := newCounts(o.Log)
 	r := &Relay{id: ulid.Make().String(), cfg: cfg, log: o.Log, ready: make(chan struct{})}
 	r.link = newLink(r.id, cfg, files{paths[2], paths[3], paths[4]}, o.Log, c, func() { r.beat.Done(time.Now()) })
 	sources := newSources(cfg.Limits.PerSource)

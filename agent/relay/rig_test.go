@@ -42,18 +42,18 @@ func (g *gate) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool {
 	return !g.deny.Load() || !strings.HasSuffix(topic, "relay")
 }
 
-// broker runs an embedded broker on a real socket. Its listener waits for its
+// embedded runs a broker in this process on a real socket. Its listener waits for its
 // links, which the library's own does not.
-type broker1 struct {
+type embedded struct {
 	*gate
 	addr string
 	stop func()
 }
 
-func startBroker(t testing.TB) *broker1 {
+func startBroker(t testing.TB) *embedded {
 	t.Helper()
 	s := mochi.New(&mochi.Options{Logger: quiet(), InlineClient: true})
-	b := &broker1{gate: &gate{}}
+	b := &embedded{gate: &gate{}}
 	if err := s.AddHook(b.gate, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -252,12 +252,6 @@ func (s *site) has(body string) (flex.Envelope, bool) {
 	defer s.mu.Unlock()
 	env, ok := s.got[body]
 	return env, ok
-}
-
-func (s *site) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.got)
 }
 
 type noRows struct{}
