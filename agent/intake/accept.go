@@ -25,8 +25,9 @@ func (i *Intake) Accept(ctx context.Context, env flex.Envelope) error {
 		return i.unverified(env, hash, flex.Refuse(flex.ReasonMalformed, "the notification names no data to fetch"))
 	}
 	st := i.cfg.Clock.Stamp()
-	n.Door, n.State = env.Door, flex.NoticeVerified
+	n.Door, n.State, n.RawHash = env.Door, flex.NoticeVerified, hash
 	n.Received = orNow(env.Received, st)
+	n.Doors = []flex.Sighting{{Door: n.Door, At: n.Received}}
 	// The fetch starts while the notice is being written: stops act without
 	// the disk, everything else waits for the commit.
 	i.expect(n)
@@ -95,6 +96,9 @@ func ackOf(n flex.Notice, state flex.NoticeState, st flex.Stamp) flex.Message {
 // our 2xx and the fetch loses nothing.
 func (i *Intake) repeated(ctx context.Context, n flex.Notice) error {
 	i.log.Info("notification delivered again", "notification", short(n.ID), "door", n.Door)
+	if i.stillOpen(n.ID) {
+		return nil // whoever sends it again must not wait behind what is being admitted
+	}
 	i.admitMu <- struct{}{}
 	defer func() { <-i.admitMu }()
 	if i.stillOpen(n.ID) {

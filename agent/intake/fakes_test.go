@@ -23,6 +23,8 @@ type fakeBook struct {
 	notices  map[flex.NotificationID]flex.Notice
 	offers   []flex.Offer
 	audit    []flex.Audit
+	sights   []flex.Sight
+	replies  []flex.Reply
 	outbox   []flex.Message
 	obs      map[flex.ObligationID]flex.Obligation
 	assets   map[flex.AssetID]flex.MarketAsset
@@ -73,6 +75,8 @@ func (b *fakeBook) apply(ch flex.Changes) {
 		b.comps[c.ID] = c
 	}
 	b.audit = append(b.audit, ch.Audit...)
+	b.sights = append(b.sights, ch.Sightings...)
+	b.replies = append(b.replies, ch.Replies...)
 	b.outbox = append(b.outbox, ch.Outbox...)
 }
 
@@ -87,6 +91,7 @@ func (b *fakeBook) PutNotice(ctx context.Context, n flex.Notice, _ []byte, ch fl
 	}
 	if have, known := b.notices[n.ID]; known {
 		have.Seen++
+		have.Doors = joinDoors(have.Doors, n.Doors)
 		b.notices[n.ID] = have
 		return false, nil
 	}
@@ -199,6 +204,8 @@ type fakeMarket struct {
 	asked    int
 	comps    map[flex.CompetitionID]flex.Competition
 	compErr  error
+	raw      []byte          // of every list
+	hang     map[string]bool // data_urls that never answer
 }
 
 func newMarket() *fakeMarket {
@@ -217,7 +224,14 @@ func (m *fakeMarket) Verify(_ context.Context, env flex.Envelope) (flex.Notice, 
 	return flex.Notice{ID: flex.NotificationID(hex.EncodeToString(sum[:])), DataURL: body, Count: m.count}, nil
 }
 
-func (m *fakeMarket) Fetch(_ context.Context, url string) ([]flex.Instruction, []byte, error) {
+func (m *fakeMarket) Fetch(ctx context.Context, url string) ([]flex.Instruction, []byte, error) {
+	m.mu.Lock()
+	hangs := m.hang[url]
+	m.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return nil, nil, &flex.RetryError{After: time.Second, Err: ctx.Err()}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fetches = append(m.fetches, time.Now())
@@ -231,7 +245,7 @@ func (m *fakeMarket) List(context.Context, time.Time) ([]flex.Instruction, []byt
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lists++
-	return slices.Clone(m.sets["list"]), nil, errors.Join(m.fail, m.broken)
+	return slices.Clone(m.sets["list"]), m.raw, errors.Join(m.fail, m.broken)
 }
 
 func (m *fakeMarket) Asset(_ context.Context, id flex.AssetID) (flex.MarketAsset, error) {

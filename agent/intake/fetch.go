@@ -34,6 +34,7 @@ func (i *Intake) Run(ctx context.Context) error {
 			wg.Go(func() { i.guarded(ctx, j) })
 		}
 		i.clearRefused(now)
+		i.clearDoubts(now)
 		select {
 		case <-ctx.Done():
 		case <-i.wake:
@@ -58,12 +59,14 @@ func (i *Intake) guarded(ctx context.Context, j *job) {
 // work fetches one notice once and admits what came.
 func (i *Intake) work(ctx context.Context, j *job) {
 	i.mu.Lock()
-	n, got, held := j.notice, j.parked, j.held
+	n, got, held, reply := j.notice, j.parked, j.held, j.reply
 	i.mu.Unlock()
-	src := source{id: n.ID, door: n.Door}
+	src := source{id: n.ID, door: n.Door, doors: n.Doors}
 	if !held {
 		var err error
-		got, err = i.fetch(ctx, n)
+		var raw []byte
+		got, raw, err = i.fetch(ctx, j, n)
+		src.reply = replyOf(n.ID, raw, i.cfg.Clock.Stamp().At)
 		got = named(got)
 		i.stopFirst(ctx, src, got)
 		if err != nil {
@@ -71,9 +74,12 @@ func (i *Intake) work(ctx context.Context, j *job) {
 			i.fetchFailed(ctx, j, err)
 			return
 		}
-		if i.park(j, got) {
+		if i.park(j, got, src.reply) {
 			return
 		}
+	}
+	if held {
+		src.reply = reply
 	}
 	i.settle(ctx, j, src, got)
 }
@@ -81,17 +87,20 @@ func (i *Intake) work(ctx context.Context, j *job) {
 // fetch asks the market once. The place among the fetchers is given back
 // before anything is committed, so that a slow disk never keeps a stop from
 // being fetched.
-func (i *Intake) fetch(ctx context.Context, n flex.Notice) ([]flex.Instruction, error) {
+func (i *Intake) fetch(ctx context.Context, j *job, n flex.Notice) ([]flex.Instruction, []byte, error) {
 	defer func() {
 		i.mu.Lock()
 		i.fetching--
 		i.mu.Unlock()
 		i.Wake()
 	}()
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	limit := firstTimeout
+	if i.triedFor(j) > 1 {
+		limit = fetchTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	got, _, err := i.cfg.Fetcher.Fetch(ctx, n.DataURL)
-	return got, err
+	return i.cfg.Fetcher.Fetch(ctx, n.DataURL)
 }
 
 // keepPart admits what came before a reply broke off; the rest is fetched
@@ -166,6 +175,9 @@ func (i *Intake) commitFor(ctx context.Context, j *job, b *batch, got []flex.Ins
 	defer func() { <-i.admitMu }()
 	ch, err := i.changes(b)
 	if err != nil {
+		return false, err
+	}
+	if ch, err = i.portions(ctx, ch); err != nil {
 		return false, err
 	}
 	i.mu.Lock()

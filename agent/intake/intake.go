@@ -11,7 +11,8 @@ import (
 
 // Times of the room.
 const (
-	fetchTimeout  = 30 * time.Second // one reply of the market
+	firstTimeout  = 5 * time.Second  // one reply of the market, at the first try
+	fetchTimeout  = 30 * time.Second // and at every other
 	storeTimeout  = 10 * time.Second // one commit, a slow card included
 	backoffMin    = time.Second
 	backoffMax    = time.Minute
@@ -25,12 +26,13 @@ const (
 
 // Bounds of the room.
 const (
-	fetchers = 4    // replies asked for at a time
+	fetchers = 16   // replies asked for at a time
+	retriers = 4    // of them, those that failed before: what is new never waits behind them
 	maxJobs  = 4096 // notices worked on in memory; the rest waits in the store
 )
 
-// Config is what intake needs. All but Direction, Policy,
-// RefusedDir and SyncNow are mandatory.
+// Config is what intake needs. All but Direction, Signatures, RefusedDir and
+// SyncNow are mandatory.
 type Config struct {
 	Verifier Verifier
 	Fetcher  Fetcher
@@ -47,9 +49,8 @@ type Config struct {
 	SyncNow func()
 	// Ours are the assets that this site's configuration lists.
 	Ours []flex.AssetID
-	// Policy is the signature policy of an operator: "ignore" or
-	// "verify-if-present", which is also the default.
-	Policy func(operator string) string
+	// Signatures judges operators' own signatures; nil: none is looked at.
+	Signatures Signatures
 	// Direction resolves what an instruction leaves open by the market
 	// profile's rules; nil: the obligation's, else the competition's.
 	Direction func(in flex.Instruction, o flex.Obligation, c flex.Competition) flex.Direction
@@ -86,6 +87,12 @@ type Intake struct {
 	seen     *memory // explicit revisions that were offered
 	recorded *memory // instructions for others, in the audit already
 	waited   *memory // how often an instruction was put off for its contract
+	sighted  *memory // contents and doors whose sighting is stored
+
+	// doubts is when each operator's signature could last not be checked.
+	doubts map[string]time.Time // under mu
+	// listed are our instructions as the market's list shows them; pollMu.
+	listed map[flex.InstructionID]*listing
 }
 
 // New builds an intake; nothing runs yet.
@@ -104,6 +111,9 @@ func New(cfg Config) *Intake {
 		seen:     newMemory(4096),
 		recorded: newMemory(4096),
 		waited:   newMemory(1024),
+		sighted:  newMemory(8192),
+		doubts:   map[string]time.Time{},
+		listed:   map[flex.InstructionID]*listing{},
 	}
 	for _, id := range cfg.Ours {
 		i.ours[id] = true
@@ -130,14 +140,6 @@ func (i *Intake) syncNow() {
 	if i.cfg.SyncNow != nil {
 		i.cfg.SyncNow()
 	}
-}
-
-// policy is the signature policy of an operator.
-func (i *Intake) policy(operator string) string {
-	if i.cfg.Policy == nil {
-		return ""
-	}
-	return i.cfg.Policy(operator)
 }
 
 // detached gives a context for a commit that must not be torn by a caller who

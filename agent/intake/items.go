@@ -7,6 +7,8 @@ const (
 	CodeNotificationRefused  = "notification_refused"
 	CodeInstructionsMissing  = "instructions_missing"
 	CodeSignatureUnverified  = "so_signature_unverified"
+	CodeSignatureInvalid     = "so_signature_invalid"
+	CodeNotListed            = "instruction_not_listed"
 	CodeMarketUnreachable    = "market_unreachable"
 	CodeNotificationUnstored = "notification_unstored"
 )
@@ -16,6 +18,8 @@ var Items = []health.Item{
 	{Code: CodeNotificationRefused, Severity: health.Info, Title: "A notification was refused"},
 	{Code: CodeInstructionsMissing, Severity: health.Alarm, Title: "Instructions that were announced cannot be fetched"},
 	{Code: CodeSignatureUnverified, Severity: health.Alarm, Title: "An operator's signature could not be checked"},
+	{Code: CodeSignatureInvalid, Severity: health.Alarm, Title: "An operator's signature is wrong or missing"},
+	{Code: CodeNotListed, Severity: health.Warning, Title: "The market does not list an instruction any more"},
 	{Code: CodeMarketUnreachable, Severity: health.Warning, Title: "The market's contracts cannot be synchronised"},
 	{Code: CodeNotificationUnstored, Severity: health.Alarm, Title: "A notification could not be stored"},
 }

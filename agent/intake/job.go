@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -23,6 +24,7 @@ type job struct {
 	wait   time.Duration
 	tries  int
 	parked []flex.Instruction // fetched before the notice was stored
+	reply  *flex.Reply        // with parked
 	held   bool               // parked is valid
 	ids    map[flex.InstructionID]struct{}
 }
@@ -47,6 +49,9 @@ func (i *Intake) expect(n flex.Notice) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	j, known := i.jobs[n.ID]
+	if known {
+		j.notice.Doors = joinDoors(j.notice.Doors, n.Doors)
+	}
 	switch {
 	case !known && len(i.jobs) >= maxJobs:
 		i.overflow = true
@@ -134,6 +139,7 @@ func (i *Intake) take(now time.Time) []*job {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	var out []*job
+	retried := i.retried()
 	for id, j := range i.jobs {
 		switch {
 		case j.done && now.Sub(j.began) > refetchGap:
@@ -142,10 +148,34 @@ func (i *Intake) take(now time.Time) []*job {
 		case j.held:
 			j.busy = true
 			out = append(out, j)
-		case i.fetching < fetchers:
+		case i.fetching < fetchers && (j.tries == 0 || retried < retriers):
 			i.fetching++
+			if j.tries > 0 {
+				retried++
+			}
 			j.busy, j.began = true, now
 			out = append(out, j)
+		}
+	}
+	return out
+}
+
+// retried counts the fetches under way that failed before; mu is held.
+func (i *Intake) retried() (n int) {
+	for _, j := range i.jobs {
+		if j.busy && j.tries > 0 && !j.held {
+			n++
+		}
+	}
+	return n
+}
+
+// joinDoors adds doors that are not known yet.
+func joinDoors(have, more []flex.Sighting) []flex.Sighting {
+	out := slices.Clone(have)
+	for _, m := range more {
+		if !slices.ContainsFunc(out, func(h flex.Sighting) bool { return h.Door == m.Door }) {
+			out = append(out, m)
 		}
 	}
 	return out
@@ -156,13 +186,13 @@ func (i *Intake) take(now time.Time) []*job {
 func (i *Intake) next(now time.Time) time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	wait := reloadEvery
+	wait, full := reloadEvery, i.retried() >= retriers
 	for _, j := range i.jobs {
 		switch {
 		case j.busy || j.held && !j.stored:
 		case j.done:
 			wait = min(wait, max(0, j.began.Add(refetchGap).Sub(now))+time.Second)
-		case i.fetching < fetchers || j.due.After(now):
+		case i.fetching < fetchers && (j.tries == 0 || !full) || j.due.After(now):
 			wait = min(wait, max(0, j.due.Sub(now)))
 		}
 	}
@@ -178,14 +208,14 @@ func (i *Intake) roomAgain() bool {
 
 // park keeps what was fetched until the notice is stored. It reports false
 // when it is stored already and the worker may go on.
-func (i *Intake) park(j *job, got []flex.Instruction) bool {
+func (i *Intake) park(j *job, got []flex.Instruction, reply *flex.Reply) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if j.stored {
-		j.parked, j.held = nil, false
+		j.parked, j.reply, j.held = nil, nil, false
 		return false
 	}
-	j.parked, j.held, j.busy = got, true, false
+	j.parked, j.reply, j.held, j.busy = got, reply, true, false
 	return true
 }
 
@@ -196,7 +226,7 @@ func (i *Intake) retry(j *job, least time.Duration) {
 	defer i.mu.Unlock()
 	j.wait = min(max(backoffMin, 2*j.wait), backoffMax)
 	wait := max(j.wait, min(least, time.Hour))
-	j.busy, j.again, j.held, j.parked = false, false, false, nil
+	j.busy, j.again, j.held, j.parked, j.reply = false, false, false, nil, nil
 	j.due = time.Now().Add(wait + rand.N(wait/4+1))
 	j.tries++
 	i.Wake()
@@ -206,7 +236,7 @@ func (i *Intake) retry(j *job, least time.Duration) {
 func (i *Intake) finish(j *job, again bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	j.busy, j.again, j.held, j.parked = false, false, false, nil
+	j.busy, j.again, j.held, j.parked, j.reply = false, false, false, nil, nil
 	j.wait, j.tries = 0, 0
 	if again {
 		j.notice.Again = true

@@ -39,7 +39,12 @@ func TestMatching(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(func(c *Config) {
-				c.Policy = func(op string) string { return map[string]string{"lax": "ignore"}[op] }
+				c.Signatures = judge(func(in flex.Instruction) (string, error) {
+					if in.Signature == "" || in.Operator == "lax" {
+						return "", nil
+					}
+					return string(flex.Unverified), nil
+				})
 			})
 			in := start("i1", "a")
 			if tc.change != nil {

@@ -12,8 +12,10 @@ import (
 	"flexd/agent/flex"
 )
 
-// Bounds of what one instruction can make us ask the market.
+// Bounds of what one instruction, and one reply, can make us do.
 const (
+	maxDropped   = 20  // lines in the diary about what is not ours, of one reply
+	portion      = 250 // offers of one commit
 	assetTimeout = 5 * time.Second
 	assetsAsked  = 32 // assets fetched one by one for one instruction
 	// maxWaits is how often an instruction is put off because its contract or
@@ -21,13 +23,12 @@ const (
 	maxWaits = 4
 )
 
-// ignoreSignature is the policy that leaves operators' signatures alone.
-const ignoreSignature = "ignore"
-
 // source is where instructions came from.
 type source struct {
-	id   flex.NotificationID
-	door flex.Door
+	id    flex.NotificationID
+	door  flex.Door
+	doors []flex.Sighting // by which they came, the first one first
+	reply *flex.Reply
 }
 
 // batch is what a set of instructions amounts to, before the last look at
@@ -36,7 +37,9 @@ type batch struct {
 	offers    []flex.Offer
 	strangers []flex.Instruction
 	assets    map[flex.AssetID]flex.MarketAsset // fetched on the way, to be stored
-	waiting   int                               // put off, to be matched again
+	sights    []flex.Sight                      // by which doors our instructions came
+	reply     *flex.Reply
+	waiting   int // put off, to be matched again
 }
 
 // named gives an id to instructions that have none, so that a stop without
@@ -44,6 +47,10 @@ type batch struct {
 func named(ins []flex.Instruction) []flex.Instruction {
 	out := make([]flex.Instruction, len(ins))
 	for n, in := range ins {
+		if in.RawHash == "" && in.Raw != nil {
+			sum := sha256.Sum256(in.Raw)
+			in.RawHash = hex.EncodeToString(sum[:])
+		}
 		if in.Content == "" {
 			sum := sha256.Sum256(in.Raw)
 			in.Content = hex.EncodeToString(sum[:])
@@ -83,7 +90,7 @@ func (i *Intake) offered(in flex.Instruction) (bool, error) {
 // match finds contract and assets for everything that is new. Only here the
 // market may be asked again, outside every lock.
 func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) (*batch, error) {
-	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}}
+	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}, reply: src.reply}
 	var cat catalogue
 	for _, in := range ins {
 		old, err := i.offered(in)
@@ -91,6 +98,7 @@ func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) 
 			return nil, fmt.Errorf("cannot look up instruction %s: %w", in.ID, err)
 		}
 		if old {
+			b.sights = append(b.sights, i.sightsOf(in, src)...)
 			continue
 		}
 		if cat.assets == nil {
@@ -125,14 +133,17 @@ func (i *Intake) matchOne(ctx context.Context, src source, cat catalogue, in fle
 		b.waiting++
 		return
 	}
-	offer := flex.Offer{
+	state, ok := i.signature(in)
+	if !ok {
+		b.waiting++
+		return
+	}
+	o.Raw = nil // the contract keeps it
+	b.offers = append(b.offers, flex.Offer{
 		Notification: src.id, Door: src.door, Received: i.cfg.Clock.Stamp(),
-		Instruction: in, Obligation: o, Named: assets, Ours: ours,
-	}
-	if in.Signature != "" && i.policy(in.Operator) != ignoreSignature {
-		offer.Signature = string(flex.Unverified)
-	}
-	b.offers = append(b.offers, offer)
+		Instruction: in, Obligation: o, Named: assets, Ours: ours, Signature: state,
+	})
+	b.sights = append(b.sights, i.sightsOf(in, src)...)
 }
 
 // mayWait counts the times an instruction was put off.
@@ -152,6 +163,7 @@ func (i *Intake) capacities(ctx context.Context, cat catalogue, o flex.Obligatio
 	}
 	for _, id := range ids {
 		if a, known := cat.assets[id]; known {
+			a.Raw = nil
 			out = append(out, a)
 		}
 	}
@@ -215,12 +227,23 @@ func (i *Intake) changes(b *batch) (flex.Changes, error) {
 		}
 	}
 	st := i.cfg.Clock.Stamp()
+	dropped := 0
 	for _, in := range b.strangers {
 		if key := keyOf(in); !i.recorded.has(key) && !twice[key] {
 			twice[key] = true
-			ch.Audit = append(ch.Audit, flex.Audit{At: st, What: "instruction.dropped", Subject: string(in.ID), By: "market",
-				Text: string(flex.ReasonNotOurs) + ": it names no asset and no obligation of this site"})
+			if dropped++; dropped <= maxDropped {
+				ch.Audit = append(ch.Audit, flex.Audit{At: st, What: "instruction.dropped", Subject: string(in.ID), By: "market",
+					Text: string(flex.ReasonNotOurs) + ": it names no asset and no obligation of this site"})
+			}
 		}
+	}
+	if dropped > maxDropped {
+		ch.Audit = append(ch.Audit, flex.Audit{At: st, What: "instruction.dropped", By: "market",
+			Text: fmt.Sprintf("%s: %d more in the same reply name nothing of this site", flex.ReasonNotOurs, dropped-maxDropped)})
+	}
+	ch.Sightings = i.unsighted(b.sights)
+	if len(ch.Offers) > 0 && b.reply != nil {
+		ch.Replies = []flex.Reply{*b.reply}
 	}
 	if len(ch.Offers) > 0 {
 		for _, a := range b.assets {
@@ -246,20 +269,25 @@ func (i *Intake) commit(ctx context.Context, b *batch, ch flex.Changes) error {
 			i.log.Info("instruction is not for this site, dropped", "instruction", in.ID)
 		}
 	}
-	for _, o := range ch.Offers {
+	for _, s := range ch.Sightings {
+		i.sighted.note(sightKey(s))
+	}
+	i.taken(ch.Offers)
+	return nil
+}
+
+// taken remembers and tells what was offered, and wakes the engine.
+func (i *Intake) taken(offers []flex.Offer) {
+	for _, o := range offers {
 		in := o.Instruction
 		if in.HasRevision {
 			i.seen.note(keyOf(in))
 		}
 		i.log.Info("instruction received", "instruction", in.ID, "revision", in.Revision, "kind", in.Kind,
 			"obligation", in.Obligation, "capacity", in.Capacity, "direction", in.Direction, "window", in.Window, "door", o.Door)
-		if o.Signature != "" {
-			i.cfg.Health.Raise(CodeSignatureUnverified, in.Operator,
-				fmt.Sprintf("instruction %s carries a signature of operator %q that cannot be checked: no key is configured", in.ID, in.Operator))
-		}
+		i.alarmFor(o)
 	}
-	if len(ch.Offers) > 0 {
+	if len(offers) > 0 {
 		i.cfg.Wake()
 	}
-	return nil
 }

@@ -23,7 +23,7 @@ func (i *Intake) Poll(ctx context.Context) error {
 	defer func() { <-i.pollMu }()
 	st := i.cfg.Clock.Stamp()
 	listCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	got, _, err := i.cfg.Fetcher.List(listCtx, st.At.Add(-listBack))
+	got, raw, err := i.cfg.Fetcher.List(listCtx, st.At.Add(-listBack))
 	cancel()
 	if err != nil {
 		err = fmt.Errorf("cannot list instructions: %w", err)
@@ -32,13 +32,18 @@ func (i *Intake) Poll(ctx context.Context) error {
 		return err
 	}
 	// A list that broke off is good as far as it goes.
-	return errors.Join(err, i.admitListed(ctx, got))
+	admitted := i.admitListed(ctx, got, replyOf(pollID, raw, st.At))
+	if err == nil {
+		i.watchList(got, st.At)
+	}
+	return errors.Join(err, admitted)
 }
 
 // admitListed takes a list through the same path as a notification's set.
-func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction) error {
+func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, reply *flex.Reply) error {
 	got = named(got)
-	src := source{id: pollID, door: flex.DoorPoll}
+	src := source{id: pollID, door: flex.DoorPoll, reply: reply,
+		doors: []flex.Sighting{{Door: flex.DoorPoll, At: i.cfg.Clock.Stamp().At}}}
 	i.stopFirst(ctx, src, got)
 	b, err := i.match(ctx, src, got)
 	if err != nil {
@@ -58,6 +63,9 @@ func (i *Intake) commitBatch(ctx context.Context, b *batch) error {
 	i.admitMu <- struct{}{}
 	defer func() { <-i.admitMu }()
 	ch, err := i.changes(b)
+	if err == nil {
+		ch, err = i.portions(ctx, ch)
+	}
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,18 @@ type Verifier interface {
 	Verify(ctx context.Context, env flex.Envelope) (flex.Notice, error)
 }
 
-// Fetcher gets instructions from the market. The raw reply is not used here.
+// Fetcher gets instructions from the market, with the reply as it came.
 type Fetcher interface {
 	Fetch(ctx context.Context, dataURL string) ([]flex.Instruction, []byte, error)
 	List(ctx context.Context, since time.Time) ([]flex.Instruction, []byte, error)
+}
+
+// Signatures judges an operator's own signature on an instruction. The state
+// is "" when it holds or none is asked for, so_signature_unverified,
+// signature_invalid or signature_missing; a *flex.RetryError says that it
+// cannot be judged now. Other errors explain the state to people.
+type Signatures interface {
+	Check(in flex.Instruction) (state string, err error)
 }
 
 // AssetSource tells what the market knows about assets, also foreign ones.

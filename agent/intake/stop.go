@@ -30,10 +30,14 @@ func (i *Intake) stopFirst(ctx context.Context, src source, ins []flex.Instructi
 		if len(i.oursOf(ids)) == 0 && i.foreignStop(cat, in, ids) {
 			continue
 		}
+		resolved := i.resolve(cat, in, o)
+		if state, ok := i.signature(resolved); !ok || forged(state) {
+			continue // a stop is refused for trust alone
+		}
 		if i.stops.note(keyOf(in)) > 0 {
 			continue
 		}
-		i.cfg.Stopper.StopNow(i.resolve(cat, in, o), time.Now())
+		i.cfg.Stopper.StopNow(resolved, time.Now())
 		i.log.Info("stop received, acting at once", "instruction", in.ID, "stops", in.Stops, "obligation", in.Obligation, "door", src.door)
 	}
 }
