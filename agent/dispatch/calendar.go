@@ -63,11 +63,11 @@ func (p plan) windows(from, to time.Time) []flex.Window {
 	var all []flex.Window
 	day := civil(from.In(p.loc)).AddDate(0, 0, -2)
 	stop := civil(to.In(p.loc)).AddDate(0, 0, 2)
-	if most := day.AddDate(0, 0, longestLook); stop.After(most) {
-		stop = most
-	}
 	if day.Before(p.first) {
 		day = p.first
+	}
+	if most := day.AddDate(0, 0, longestLook); stop.After(most) {
+		stop = most
 	}
 	if !p.last.IsZero() && !stop.Before(p.last) {
 		stop = p.last.AddDate(0, 0, -1)

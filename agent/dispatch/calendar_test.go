@@ -51,6 +51,12 @@ func TestWindows(t *testing.T) {
 		{"service days", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.Days = weekdays }), "2026-01-16 00:00", "2026-01-20 00:00", "2026-01-16 09:00/2026-01-16 10:00 2026-01-19 09:00/2026-01-19 10:00"},
 		{"bank holidays out", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays = false }), "2026-12-25 00:00", "2026-12-27 00:00", "2026-12-26 09:00/2026-12-26 10:00"},
 		{"the substitute day counts", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays, o.Days = false, weekdays }), "2026-12-28 00:00", "2026-12-29 12:00", "2026-12-29 09:00/2026-12-29 10:00"},
+		{"Scotland's own day is out", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays, o.Region = false, RegionScotland }), "2026-11-30 00:00", "2026-12-01 12:00", "2026-12-01 09:00/2026-12-01 10:00"},
+		{"and is a working day elsewhere", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays = false }), "2026-11-30 00:00", "2026-12-01 00:00", "2026-11-30 09:00/2026-11-30 10:00"},
+		{"Northern Ireland's substitute day is out", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays, o.Region = false, RegionNorthernIreland }), "2026-07-13 00:00", "2026-07-14 12:00", "2026-07-14 08:00/2026-07-14 09:00"},
+		{"no region's holidays", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays, o.Region = false, RegionNone }), "2026-12-25 00:00", "2026-12-26 00:00", "2026-12-25 09:00/2026-12-25 10:00"},
+		{"a night counts by the day it begins on", with(hm(22, 0), hm(6, 0), func(o *flex.Obligation) { o.BankHolidays = false }), "2026-12-24 12:00", "2026-12-27 12:00", "2026-12-24 22:00/2026-12-25 06:00 2026-12-26 22:00/2026-12-27 06:00"},
+		{"a holiday beyond the list is out", with(hm(9, 0), hm(10, 0), func(o *flex.Obligation) { o.BankHolidays, o.EndDate = false, "" }), "2035-12-25 00:00", "2035-12-28 00:00", "2035-12-27 09:00/2035-12-27 10:00"},
 		{"bank holidays in", with(hm(9, 0), hm(10, 0), nil), "2026-12-25 00:00", "2026-12-26 00:00", "2026-12-25 09:00/2026-12-25 10:00"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -76,9 +82,33 @@ func TestWindowsRefuseWhatTheyCannotRead(t *testing.T) {
 		{EndDate: "soon", EndTime: hm(1, 0)},
 		{StartTime: hm(25, 0), EndTime: hm(1, 0)},
 		{EndTime: -time.Second},
+		{EndTime: hm(1, 0), Region: "Schottland"},
 	} {
 		if ws, err := Windows(ob, utc("2026-01-01 00:00"), utc("2026-01-02 00:00")); err == nil {
 			t.Errorf("%+v gives %v, want an error", ob, ws)
 		}
 	}
+}
+
+// FuzzWindows: whatever a market lists, the windows are in order, apart and
+// within the question's days.
+func FuzzWindows(f *testing.F) {
+	f.Add("Europe/London", "", "2026-01-01", "2027-01-01", int64(hm(16, 0)), int64(hm(20, 0)), int64(1774742400), false)
+	f.Add("America/New_York", "scotland", "2026-03-08", "", int64(hm(2, 0)), int64(hm(2, 30)), int64(1772928000), true)
+	f.Add("Australia/Lord_Howe", "none", "2026-99-99", "2026-01-01", int64(0), int64(0), int64(0), false)
+	f.Add("Africa/Cairo", "northern-ireland", "", "", int64(hm(23, 59)), int64(hm(24, 0)), int64(-62135596800), false)
+	f.Fuzz(func(t *testing.T, zone, region, first, last string, start, end, at int64, holidaysToo bool) {
+		ob := flex.Obligation{Zone: zone, Region: region, StartDate: first, EndDate: last, StartTime: time.Duration(start), EndTime: time.Duration(end), BankHolidays: holidaysToo}
+		from := time.Unix(at%(1<<40), 0)
+		to := from.Add(50 * time.Hour)
+		ws, err := Windows(ob, from, to)
+		if err != nil {
+			return
+		}
+		for i, w := range ws {
+			if !w.End.After(w.Start) || i > 0 && !w.Start.After(ws[i-1].End) || !w.Overlaps(flex.Window{Start: from, End: to}) {
+				t.Errorf("windows %v of %+v", ws, ob)
+			}
+		}
+	})
 }

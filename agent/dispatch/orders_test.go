@@ -109,16 +109,45 @@ type scene struct {
 	seq   uint64
 	ran   map[flex.InstructionID][]int  // seconds in which it asked for power
 	ended map[flex.InstructionID]string // by which event nothing may be asked any more
-	fault string
+	// unaimed are the stops without a target that came before.
+	unaimed map[flex.InstructionID]bool
+	fault   string
+	final   string // how it all ended
 }
 
 func newScene(t *testing.T) *scene {
-	return &scene{t: t, rig: newRig(t, newLedger(), nil), zero: time.Now().UTC(), ran: map[flex.InstructionID][]int{}, ended: map[flex.InstructionID]string{}}
+	return &scene{t: t, rig: newRig(t, newLedger(), nil), zero: time.Now().UTC(), ran: map[flex.InstructionID][]int{}, ended: map[flex.InstructionID]string{}, unaimed: map[flex.InstructionID]bool{}}
 }
 
 func (s *scene) happen(d deed) {
 	s.seq++
-	s.rig.take(d.offer(s.t, s.zero), s.seq)
+	o := d.offer(s.t, s.zero)
+	if isStop(o.Instruction) && !forged(o) {
+		s.ending(o.Instruction, d.text)
+	}
+	s.rig.take(o, s.seq)
+}
+
+// ending notes what may not ask for power after the stop. The first stop with
+// an id counts where it names no target.
+func (s *scene) ending(in flex.Instruction, by string) {
+	for _, id := range append([]flex.InstructionID{in.ID}, in.Stops...) {
+		s.ended[id] = by
+	}
+	if len(in.Stops) > 0 || s.unaimed[in.ID] || in.Kind != flex.KindStop {
+		return
+	}
+	s.unaimed[in.ID] = true
+	if _, own := s.rig.led.recs[in.ID]; own {
+		return
+	}
+	for id, r := range s.rig.led.recs {
+		same := in.Obligation == "" || r.Obligation == in.Obligation
+		ours := len(in.Assets) == 0 || slices.ContainsFunc(r.Shares, func(sh flex.AssetShare) bool { return slices.Contains(in.Assets, sh.Asset) })
+		if !r.State.Final() && same && ours && (in.Obligation != "" || len(in.Assets) > 0) {
+			s.ended[id] = by
+		}
+	}
 }
 
 // tick notes what is asked for now and lets a second pass.
@@ -206,16 +235,26 @@ func (s *scene) end() string {
 
 // play runs the events at their times, to the end of every window.
 func play(t *testing.T, events []string) (end, fault string, led *ledger) {
+	t.Helper()
+	deeds := make([]deed, len(events))
+	for i, text := range events {
+		deeds[i] = deedOf(t, text)
+	}
+	s := perform(t, deeds, 125*time.Second)
+	return s.final, s.fault, s.rig.led
+}
+
+// perform lets the deeds happen and looks on until the given second.
+func perform(t *testing.T, deeds []deed, until time.Duration) (s *scene) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t)
+		s = newScene(t)
 		defer s.rig.end()
-		for _, text := range events {
-			d := deedOf(t, text)
+		for _, d := range deeds {
 			s.until(d.at)
 			s.happen(d)
 		}
-		s.until(125 * time.Second)
-		end, fault, led = s.end(), s.fault, s.rig.led
+		s.until(until)
+		s.final = s.end()
 	})
-	return end, fault, led
+	return s
 }

@@ -44,13 +44,10 @@ func overlap(o flex.Offer, t terms, c Context) *flex.Refusal {
 func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 	var out []flex.Record
 	for _, r := range c.Open {
-		if r.ID == rec.ID || r.Obligation != rec.Obligation {
-			continue
-		}
-		if over(r, c.Now.At) {
-			continue
-		}
 		moved := r.StopBy == rec.ID && r.StopReason == flex.ReasonSuperseded
+		if r.ID == rec.ID || r.Obligation != rec.Obligation && !moved || over(r, c.Now.At) {
+			continue
+		}
 		if moved { // by an earlier revision of rec: judged anew
 			r.StopAt, r.StopReason, r.StopBy = time.Time{}, "", ""
 		}
@@ -111,11 +108,12 @@ func world(open, news []flex.Record) []flex.Record {
 func heirless(open []flex.Record, now flex.Stamp) []flex.Record {
 	var out []flex.Record
 	for i, r := range open {
-		if r.StopReason != flex.ReasonSuperseded || over(r, now.At) || begins(open, r.StopBy) {
+		if r.StopReason != flex.ReasonSuperseded || over(r, now.At) {
 			continue
 		}
+		by := r.StopBy
 		r.StopAt, r.StopReason, r.StopBy = time.Time{}, "", ""
-		if over(r, now.At) {
+		if over(r, now.At) || slices.ContainsFunc(open, func(x flex.Record) bool { return x.ID == by && contends(x, r) }) {
 			continue
 		}
 		if next, ok := heir(r, open); ok {
@@ -125,11 +123,6 @@ func heirless(open []flex.Record, now flex.Stamp) []flex.Record {
 		out = append(out, r)
 	}
 	return out
-}
-
-// begins tells whether the record is open and asks for power at some time.
-func begins(open []flex.Record, id flex.InstructionID) bool {
-	return slices.ContainsFunc(open, func(r flex.Record) bool { return r.ID == id && asked(r).End.After(r.Window.Start) })
 }
 
 // heir is the first that takes r's assets: one of another obligation that was
