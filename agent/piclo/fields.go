@@ -204,7 +204,7 @@ func (f *fields) power(name string, at powerAt, s positive) (w flex.Watts, d fle
 		return 0, "", true
 	}
 	d = s.direction(w)
-	f.trace.means("%s%s", w.Abs(), tail(d))
+	f.trace.means("%s%s, read as %s", w.Abs(), tail(d), unit(u))
 	return w.Abs(), d, true
 }
 

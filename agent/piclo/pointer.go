@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"flexd/agent/trust"
 )
 
 // pointer is a JSON pointer (RFC 6901); empty, it is the whole document.
@@ -25,6 +27,16 @@ func parsePointer(s string) (pointer, error) {
 
 // String names the field for people, "capacity" or "offer.capacity".
 func (p pointer) String() string { return strings.Join(p, ".") }
+
+// SignaturePointers are where an instruction carries its operator's signature,
+// as JSON pointers.
+func (p *Profile) SignaturePointers() []string {
+	var out []string
+	for _, at := range p.Instruction.Signature {
+		out = append(out, trust.JoinPointer(at))
+	}
+	return out
+}
 
 // find follows the pointer through decoded JSON.
 func (p pointer) find(v any) (any, bool) {

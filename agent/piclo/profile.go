@@ -172,6 +172,12 @@ type competitionFields struct {
 // the profile names, in their order. Empty means that it stays unresolved and
 // the instruction must be refused.
 func (p *Profile) ResolveDirection(in flex.Instruction, ob flex.Obligation, comp flex.Competition) flex.Direction {
+	d, _ := p.resolveDirection(in, ob, comp)
+	return d
+}
+
+// resolveDirection tells the place as well.
+func (p *Profile) resolveDirection(in flex.Instruction, ob flex.Obligation, comp flex.Competition) (flex.Direction, from) {
 	for _, place := range p.Power.DirectionFrom {
 		var d flex.Direction
 		switch place {
@@ -183,10 +189,10 @@ func (p *Profile) ResolveDirection(in flex.Instruction, ob flex.Obligation, comp
 			d = comp.Direction
 		}
 		if d != "" {
-			return d
+			return d, place
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // EndInPastStops tells whether an amendment that moves the end of a known

@@ -239,6 +239,16 @@ func unitOf(s string) unit {
 	return 0
 }
 
+// String is the unit's name.
+func (u unit) String() string {
+	for _, name := range []string{"MW", "kW", "W"} {
+		if unitOf(name) == u {
+			return name
+		}
+	}
+	return "?"
+}
+
 // UnmarshalYAML reads a time zone by its IANA name.
 func (z *zone) UnmarshalYAML(n *yaml.Node) error {
 	_, err := scalar(n, func(s string) error {

@@ -124,13 +124,6 @@ func (t *trace) problem(r flex.Refusal) {
 	}
 }
 
-// whole makes the next problems belong to the document.
-func (t *trace) whole() {
-	if t != nil {
-		t.current = nil
-	}
-}
-
 // verdict records why it is a start or a stop.
 func (t *trace) verdict(format string, args ...any) {
 	if t != nil {
