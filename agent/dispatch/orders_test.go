@@ -110,9 +110,10 @@ type scene struct {
 	ran   map[flex.InstructionID][]int  // seconds in which it asked for power
 	ended map[flex.InstructionID]string // by which event nothing may be asked any more
 	// unaimed are the stops without a target that came before.
-	unaimed map[flex.InstructionID]bool
-	fault   string
-	final   string // how it all ended
+	unaimed  map[flex.InstructionID]bool
+	fault    string
+	final    string          // how it all ended
+	restarts []time.Duration // when the process is yet to be restarted
 }
 
 func newScene(t *testing.T) *scene {
@@ -191,8 +192,21 @@ func (s *scene) forget() {
 // until lets time pass up to the second.
 func (s *scene) until(at time.Duration) {
 	for time.Since(s.zero) < at {
+		if len(s.restarts) > 0 && time.Since(s.zero) >= s.restarts[0] {
+			s.restarts = s.restarts[1:]
+			s.restart()
+		}
 		s.tick()
 	}
+}
+
+// restart ends the Engine and begins another on the same store, with devices
+// as they were left.
+func (s *scene) restart() {
+	s.rig.end()
+	seen := s.rig.hands.seen
+	s.rig = newRig(s.t, s.rig.led, nil, func(r *rig) { r.hands.seen = seen })
+	synctest.Wait()
 }
 
 // spans are the seconds as "10-30,40-60".
@@ -244,11 +258,13 @@ func play(t *testing.T, events []string) (end, fault string, led *ledger) {
 	return s.final, s.fault, s.rig.led
 }
 
-// perform lets the deeds happen and looks on until the given second.
-func perform(t *testing.T, deeds []deed, until time.Duration) (s *scene) {
+// perform lets the deeds happen and looks on until the given second. The
+// process is restarted at the given ones.
+func perform(t *testing.T, deeds []deed, until time.Duration, restarts ...time.Duration) (s *scene) {
 	synctest.Test(t, func(t *testing.T) {
 		s = newScene(t)
-		defer s.rig.end()
+		s.restarts = restarts
+		defer func() { s.rig.end() }()
 		for _, d := range deeds {
 			s.until(d.at)
 			s.happen(d)

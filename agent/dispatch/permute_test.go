@@ -202,5 +202,9 @@ func TestRandomOrdersStaySound(t *testing.T) {
 		if again := perform(t, twice, 110*time.Second); again.final != s.final {
 			t.Fatalf("seed %d: %s:\nends %s\ntwice %s", seed, script(once), s.final, again.final)
 		}
+		restarts := []time.Duration{time.Duration(rng.IntN(40)) * time.Second, time.Duration(40+rng.IntN(40)) * time.Second}
+		if again := perform(t, once, 110*time.Second, restarts...); again.final != s.final {
+			t.Fatalf("seed %d: %s, restarts %v:\nends %s\nwould %s", seed, script(once), restarts, again.final, s.final)
+		}
 	}
 }
