@@ -50,7 +50,9 @@ type Agent struct {
 	control  *control.Controller
 	intake   *intake.Intake
 	sync     *intake.Sync
-	webhook  *ingress.Webhook // nil when there is no such door
+	answers  *dispatch.Answers
+	webhook  *ingress.Webhook   // nil when there is no such door
+	relay    *ingress.RelayDoor // nil when there is no such door
 	poller   *ingress.Poller
 	fleet    *fleet.Fleet // nil when there is no broker
 	tele     *telemetry

@@ -11,10 +11,7 @@ import (
 	"flexd/agent/dispatch"
 	"flexd/agent/fleet"
 	"flexd/agent/flex"
-	"flexd/agent/ingress"
-	"flexd/agent/intake"
 	"flexd/agent/local"
-	"flexd/agent/piclo"
 	"flexd/agent/run"
 	"flexd/drivers"
 	"flexd/store/series"
@@ -26,14 +23,17 @@ func (a *Agent) build() error {
 		return err
 	}
 	var err error
-	if a.devices, err = drivers.Open(driverConfigs(a.conf.cfg.Devices), a.log); err != nil {
+	if a.devices, err = drivers.Open(driverConfigs(a.conf.cfg), a.log); err != nil {
 		return err
 	}
 	a.board = dispatch.NewBoard()
 	a.buildTelemetry()
 	a.buildControl()
+	if err := a.openMarket(); err != nil {
+		return err
+	}
 	a.buildDispatch()
-	if err := a.buildMarket(); err != nil {
+	if err := a.buildIntake(); err != nil {
 		return err
 	}
 	if err := a.buildDoors(); err != nil {
@@ -74,41 +74,11 @@ func (a *Agent) buildControl() {
 }
 
 func (a *Agent) buildDispatch() {
-	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: ledger{a.db, a.announce}, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log})
-}
-
-func (a *Agent) buildMarket() error {
-	cfg := a.conf.cfg
-	profile, err := piclo.LoadProfile(cfg.Market.Profile)
-	if err != nil {
-		return fmt.Errorf("market.profile: %w", err)
-	}
-	a.market, err = piclo.Open(piclo.Config{Profile: profile, BaseURL: cfg.Market.BaseURL, ClientID: cfg.Market.ClientID,
-		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, Insecure: cfg.Market.Insecure, Log: a.log})
-	if err != nil {
-		return fmt.Errorf("market: %w", err)
-	}
-	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: ledger{a.db, a.announce}, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync})
-	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: ledger{a.db, a.announce}, Stopper: a.board, Clock: a.wall,
-		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Ours: ours(cfg.Assets), Policy: cfg.Market.Policy, Direction: a.market.ResolveDirection,
-		RefusedDir: filepath.Join(cfg.Data, refusedName)})
-	return nil
-}
-
-func (a *Agent) buildDoors() error {
-	cfg := a.conf.cfg
-	a.poller = ingress.NewPoller(ingress.PollerConfig{Intake: a.intake, Every: cfg.Market.Poll, Health: a.health, Log: a.log})
-	hook := cfg.Ingress.Webhook
-	if hook == nil {
-		return nil
-	}
-	p, err := paths(hook.Cert, hook.Key)
-	if err != nil {
-		return fmt.Errorf("ingress.webhook.tls: %w", err)
-	}
-	a.webhook = ingress.NewWebhook(ingress.WebhookConfig{Listen: hook.Listen, Path: hook.Path, CertFile: p[0], KeyFile: p[1],
-		Intake: a.intake, Health: a.health, Log: a.log})
-	return nil
+	book, market := ledger{a.db, a.announce}, a.conf.cfg.Market
+	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: book, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log,
+		Market: a.market, Answers: func(operator string) string { return market.Operator(operator).Answers },
+		Foresee: a.control.Foresee, Assets: ours(a.conf.cfg.Assets)})
+	a.answers = dispatch.NewAnswers(dispatch.AnswersConfig{Engine: a.engine, Owings: book, Market: a.market, Teller: a.market, Wall: a.wall, Log: a.log})
 }
 
 func (a *Agent) buildFleet() error {
@@ -128,9 +98,13 @@ func (a *Agent) buildFleet() error {
 			return err
 		}
 	}
-	a.fleet = fleet.New(fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
+	conf := fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
 		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.db, Series: seriesOutbox{a.series},
-		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, Log: a.log})
+		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, Log: a.log}
+	if a.relay != nil {
+		conf.Relay, conf.Shared = a.relay, a.conf.cfg.Ingress.Relay.Shared
+	}
+	a.fleet = fleet.New(conf)
 	return nil
 }
 
@@ -144,19 +118,22 @@ func (a *Agent) buildLocal() {
 	if socket == "" {
 		socket = local.DefaultSocket()
 	}
-	a.socket = local.NewSocket(socket, view, view, view, a.log)
+	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view}, a.log)
 }
 
 func (a *Agent) buildGroup() {
 	g := run.NewGroup(a.log, a.health)
 	g.Vital(a.control, a.engine)
-	g.Auxiliary(a.intake, a.sync, a.poller, a.socket)
+	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket)
 	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
 	if a.tele.put != nil {
 		g.Auxiliary(run.Func("telemetry", a.tele.run))
 	}
 	if a.webhook != nil {
 		g.Auxiliary(a.webhook)
+	}
+	if a.relay != nil {
+		g.Auxiliary(a.relay)
 	}
 	if a.fleet != nil {
 		g.Auxiliary(a.fleet)

@@ -20,6 +20,11 @@ func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
 	return l.Records(ctx, store.RecordQuery{Open: true})
 }
 
+// OwedAnswers lists the records whose answer the market must still be told.
+func (l ledger) OwedAnswers(ctx context.Context) ([]flex.Record, error) {
+	return l.Records(ctx, store.RecordQuery{Owed: true})
+}
+
 // Commit is the store's.
 func (l ledger) Commit(ctx context.Context, c flex.Changes) error {
 	err := l.DB.Commit(ctx, c)

@@ -18,6 +18,13 @@ func driverConfigs(cfg *config.Config) []drivers.Config {
 	return out
 }
 
+// CheckDevices tells what is wrong with the configured devices beyond the
+// file's own rules: a register map that is not there, or is broken.
+func CheckDevices(cfg *config.Config) error {
+	_, err := drivers.Open(driverConfigs(cfg), nil)
+	return err
+}
+
 // allocation is what the planner needs of the configured assets.
 func allocation(assets []config.Asset) []allocate.Asset {
 	out := make([]allocate.Asset, len(assets))

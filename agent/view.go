@@ -32,6 +32,9 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 		st.Ready = true
 	default:
 	}
+	if st.Unavailable, err = v.standing(ctx, now); err != nil {
+		return st, err
+	}
 	known, err := a.db.Assets(ctx)
 	if err != nil {
 		return st, fmt.Errorf("cannot read the assets: %w", err)
@@ -60,6 +63,7 @@ func asset(c config.Asset, known []flex.MarketAsset) local.Asset {
 // links tells how the outside is reached.
 func (v *view) links() []local.Link {
 	a, cfg := v.a, v.a.conf.cfg
+	now, _ := a.wall.Now()
 	market := local.Link{Name: "market", OK: true, Text: cfg.Market.BaseURL}
 	for _, alert := range a.health.Active() {
 		if alert.Code == "market_unreachable" {
@@ -73,6 +77,9 @@ func (v *view) links() []local.Link {
 			door.OK, door.Text = true, addr.String()+cfg.Ingress.Webhook.Path
 		}
 		out = append(out, door)
+	}
+	if a.relay != nil {
+		out = append(out, relayLink(a.relay.Status(), now))
 	}
 	if a.fleet != nil {
 		s := a.fleet.Status()
@@ -137,6 +144,10 @@ func (v *view) Detail(ctx context.Context, id flex.InstructionID) (local.Detail,
 	if n, ok, err := v.a.db.Notice(rec.Notification); err == nil && ok {
 		d.Notice = &n
 	}
+	if d.Sights, err = v.a.db.Sights(ctx, id); err != nil {
+		return d, fmt.Errorf("cannot read by which doors it came: %w", err)
+	}
+	slices.SortFunc(d.Sights, func(x, y flex.Sight) int { return x.At.Compare(y.At) })
 	return d, nil
 }
 
@@ -292,4 +303,7 @@ var _ interface {
 	local.Source
 	local.Actor
 	local.Bench
+	local.Answerer
+	local.Declarer
+	local.Subscriber
 } = (*view)(nil)

@@ -92,7 +92,9 @@ func TestAStopIsRefusedForTrustAlone(t *testing.T) {
 		{"cannot be judged now", "key_unavailable", &flex.RetryError{After: time.Second, Err: errors.New("the key file is gone")}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(func(c *Config) { c.Signatures = judge(func(flex.Instruction) (string, error) { return tc.state, tc.err }) })
+			r := newRig(func(c *Config) {
+				c.Signatures = judge(func(flex.Instruction) (string, error) { return tc.state, tc.err })
+			})
 			in := start("s1", "a")
 			in.Kind, in.Signature = flex.KindStop, "x"
 			r.market.sets["list"] = []flex.Instruction{in}

@@ -37,6 +37,13 @@ var routes = []route{
 	{"POST /v1/hold", act, (*Socket).hold},
 	{"POST /v1/release", act, (*Socket).release},
 	{"POST /v1/stop", act, (*Socket).stop},
+	{"POST /v1/answer", act, (*Socket).answer},
+	{"GET /v1/unavailable", read, (*Socket).unavailable},
+	{"POST /v1/unavailable", act, (*Socket).declare},
+	{"POST /v1/unavailable/{id}/withdraw", act, (*Socket).withdraw},
+	{"POST /v1/market/subscriptions", act, (*Socket).subscriptions}, // asks the market with the account's token
+	{"POST /v1/market/subscribe", act, (*Socket).subscribe},
+	{"POST /v1/market/unsubscribe", act, (*Socket).unsubscribe},
 	{"POST /v1/devices/{id}/probe", act, (*Socket).probe},
 	{"POST /v1/devices/{id}/registers", act, (*Socket).registers},
 }
@@ -102,7 +109,9 @@ func limit(r *http.Request, key string, def, most int) (int, error) {
 	return n, nil
 }
 
-func (s *Socket) status(r *http.Request, _ string) (any, error) { return s.src.Status(r.Context()) }
+func (s *Socket) status(r *http.Request, _ string) (any, error) {
+	return s.parts.Source.Status(r.Context())
+}
 
 func (s *Socket) obligations(r *http.Request, _ string) (any, error) {
 	ahead := 14 * 24 * time.Hour
@@ -113,7 +122,7 @@ func (s *Socket) obligations(r *http.Request, _ string) (any, error) {
 		}
 		ahead = d
 	}
-	return s.src.Obligations(r.Context(), ahead)
+	return s.parts.Source.Obligations(r.Context(), ahead)
 }
 
 func (s *Socket) instructions(r *http.Request, _ string) (any, error) {
@@ -121,11 +130,11 @@ func (s *Socket) instructions(r *http.Request, _ string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.src.Instructions(r.Context(), n)
+	return s.parts.Source.Instructions(r.Context(), n)
 }
 
 func (s *Socket) detail(r *http.Request, _ string) (any, error) {
-	return s.src.Detail(r.Context(), flex.InstructionID(r.PathValue("id")))
+	return s.parts.Source.Detail(r.Context(), flex.InstructionID(r.PathValue("id")))
 }
 
 // Order is the body of hold, release and stop.
@@ -145,7 +154,7 @@ func (s *Socket) hold(r *http.Request, by string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return done{true}, s.actor.Hold(r.Context(), o.Asset, by, o.Reason)
+	return done{true}, s.parts.Actor.Hold(r.Context(), o.Asset, by, o.Reason)
 }
 
 func (s *Socket) release(r *http.Request, by string) (any, error) {
@@ -153,7 +162,7 @@ func (s *Socket) release(r *http.Request, by string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return done{true}, s.actor.Lift(r.Context(), o.Asset, by)
+	return done{true}, s.parts.Actor.Lift(r.Context(), o.Asset, by)
 }
 
 func (s *Socket) stop(r *http.Request, by string) (any, error) {
@@ -164,11 +173,11 @@ func (s *Socket) stop(r *http.Request, by string) (any, error) {
 	if o.ID == "" {
 		return nil, fmt.Errorf("%w: no instruction id", errUsage)
 	}
-	return done{true}, s.actor.Stop(r.Context(), o.ID, by)
+	return done{true}, s.parts.Actor.Stop(r.Context(), o.ID, by)
 }
 
 func (s *Socket) probe(r *http.Request, _ string) (any, error) {
-	return s.bench.Probe(r.Context(), flex.DeviceID(r.PathValue("id")))
+	return s.parts.Bench.Probe(r.Context(), flex.DeviceID(r.PathValue("id")))
 }
 
 func (s *Socket) registers(r *http.Request, _ string) (any, error) {
@@ -184,5 +193,5 @@ func (s *Socket) registers(r *http.Request, _ string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.bench.Registers(r.Context(), flex.DeviceID(r.PathValue("id")), byte(fn), uint16(addr), uint16(count))
+	return s.parts.Bench.Registers(r.Context(), flex.DeviceID(r.PathValue("id")), byte(fn), uint16(addr), uint16(count))
 }

@@ -33,17 +33,25 @@ const requestLimit = 60 * time.Second
 // act; whoever else may open the socket (the group of the file) reads.
 type Socket struct {
 	path  string
-	src   Source
-	actor Actor
-	bench Bench
+	parts Parts
 	log   *slog.Logger
 	ready chan struct{}
 	once  sync.Once
 }
 
+// Parts are those who answer the commands.
+type Parts struct {
+	Source     Source
+	Actor      Actor
+	Bench      Bench
+	Answers    Answerer
+	Declarer   Declarer
+	Subscriber Subscriber
+}
+
 // NewSocket builds the task that serves path.
-func NewSocket(path string, src Source, actor Actor, bench Bench, log *slog.Logger) *Socket {
-	return &Socket{path: path, src: src, actor: actor, bench: bench, log: log, ready: make(chan struct{})}
+func NewSocket(path string, parts Parts, log *slog.Logger) *Socket {
+	return &Socket{path: path, parts: parts, log: log, ready: make(chan struct{})}
 }
 
 // Name names the task.

@@ -62,7 +62,7 @@ func (s *site) Registers(_ context.Context, _ flex.DeviceID, _ byte, addr, count
 func serve(t *testing.T, s *site) (*Client, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "flexd.sock")
-	sock := NewSocket(path, s, s, s, slog.New(slog.DiscardHandler))
+	sock := NewSocket(path, Parts{Source: s, Actor: s, Bench: s}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- sock.Run(ctx) }()
@@ -120,7 +120,7 @@ func TestNobodyServes(t *testing.T) {
 
 func TestASecondAgentDoesNotTakeTheSocket(t *testing.T) {
 	c, path := serve(t, &site{})
-	if err := NewSocket(path, nil, nil, nil, slog.New(slog.DiscardHandler)).Run(t.Context()); err == nil {
+	if err := NewSocket(path, Parts{}, slog.New(slog.DiscardHandler)).Run(t.Context()); err == nil {
 		t.Error("a second agent took the socket of a living one")
 	}
 	if _, err := c.Status(t.Context()); err != nil {
@@ -130,7 +130,7 @@ func TestASecondAgentDoesNotTakeTheSocket(t *testing.T) {
 
 func TestActingNeedsARight(t *testing.T) {
 	s := &site{}
-	h := NewSocket("", s, s, s, slog.New(slog.DiscardHandler)).Handler()
+	h := NewSocket("", Parts{Source: s, Actor: s, Bench: s}, slog.New(slog.DiscardHandler)).Handler()
 	for _, tc := range []struct {
 		name, method, path, body string
 		uid                      uint32

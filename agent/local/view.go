@@ -17,20 +17,22 @@ import (
 
 // Status is the site at a glance.
 type Status struct {
-	Site      flex.SiteID         `json:"site"`
-	Version   string              `json:"version"`
-	At        time.Time           `json:"at"`
-	Started   time.Time           `json:"started"`
-	Timezone  string              `json:"timezone"`
-	Clock     flex.ClockTrust     `json:"clock"`
-	Ready     bool                `json:"ready"`
-	Config    string              `json:"config"` // path, and whether it is the last good one
-	Alerts    []health.Alert      `json:"alerts"`
-	Holds     []flex.Hold         `json:"holds"`
-	Devices   []flex.DeviceStatus `json:"devices"`
-	Assets    []Asset             `json:"assets"`
-	Links     []Link              `json:"links"` // market, broker, webhook door
-	Endpoints []Endpoint          `json:"endpoints"`
+	Site     flex.SiteID         `json:"site"`
+	Version  string              `json:"version"`
+	At       time.Time           `json:"at"`
+	Started  time.Time           `json:"started"`
+	Timezone string              `json:"timezone"`
+	Clock    flex.ClockTrust     `json:"clock"`
+	Ready    bool                `json:"ready"`
+	Config   string              `json:"config"` // path, and whether it is the last good one
+	Alerts   []health.Alert      `json:"alerts"`
+	Holds    []flex.Hold         `json:"holds"`
+	Devices  []flex.DeviceStatus `json:"devices"`
+	Assets   []Asset             `json:"assets"`
+	Links    []Link              `json:"links"` // market, broker, doors
+	// Unavailable are the declarations in force now or later.
+	Unavailable []flex.Unavailability `json:"unavailable,omitempty"`
+	Endpoints   []Endpoint            `json:"endpoints"`
 }
 
 // Asset is one sold resource as configured here.
@@ -71,6 +73,7 @@ type Detail struct {
 	Record   flex.Record    `json:"record"`
 	Progress *flex.Progress `json:"progress,omitempty"`
 	Notice   *flex.Notice   `json:"notice,omitempty"`
+	Sights   []flex.Sight   `json:"sights,omitempty"` // when it came by which door
 }
 
 // Point is one second of the live chart, W, positive towards the grid.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"flexd/agent"
 	"flexd/agent/config"
 	"flexd/agent/piclo"
 )
@@ -78,6 +79,9 @@ func check(_ context.Context, o *options) error {
 func describe(rep *report, c *config.Config) error {
 	profile, err := piclo.LoadProfile(c.Market.Profile)
 	if err != nil {
+		return err
+	}
+	if err := agent.CheckDevices(c); err != nil {
 		return err
 	}
 	rep.OK, rep.Site, rep.Devices, rep.Assets = true, string(c.Site.ID), len(c.Devices), len(c.Assets)

@@ -186,6 +186,12 @@ func detailText(w io.Writer, d local.Detail) {
 	in := r.Instruction
 	fmt.Fprintf(w, "  asked         %s of %s %s for %s, operator %s\n", in.Kind, in.Capacity, in.Direction, ids(in.Assets), orDash(in.Operator))
 	fmt.Fprintf(w, "  window        %s\n", r.Window)
+	doorsText(w, d.Sights)
+	answerText(w, "answer", r.Answer)
+	answerText(w, "for a change", r.Amend)
+	for _, s := range r.Withheld {
+		fmt.Fprintf(w, "  not given     %s: %s, declared unavailable\n", s.Asset, s.Power)
+	}
 	for _, s := range r.Shares {
 		fmt.Fprintf(w, "  our share     %s: %s\n", s.Asset, s.Power)
 	}
@@ -202,6 +208,47 @@ func detailText(w io.Writer, d local.Detail) {
 	for _, s := range r.Steps {
 		fmt.Fprintf(w, "    %s  %-10s %s %s\n", s.Fact.At.UTC().Format("15:04:05.000Z"), s.State, orDash(string(s.Reason)), s.Text)
 	}
+}
+
+// doorsText tells by which door each revision came first, and how much later
+// it came by the others.
+func doorsText(w io.Writer, sights []flex.Sight) {
+	first := map[int64]flex.Sight{}
+	for _, s := range sights { // in the order of time
+		if f, later := first[s.Revision]; later {
+			fmt.Fprintf(w, "  came again    by %s, %s after %s (revision %d)\n", s.Door, s.At.Sub(f.At).Round(time.Millisecond), f.Door, s.Revision)
+			continue
+		}
+		first[s.Revision] = s
+		fmt.Fprintf(w, "  came          by %s at %s (revision %d)\n", s.Door, s.At.UTC().Format("15:04:05.000Z"), s.Revision)
+	}
+}
+
+// answerText tells what the market wants to hear, and what it has heard.
+func answerText(w io.Writer, what string, a *flex.Answer) {
+	if a == nil {
+		return
+	}
+	text := "is waited for"
+	switch {
+	case a.Lapsed:
+		text = "was not given in time"
+	case a.Word != "":
+		text = fmt.Sprintf("%s, by %s", a.Word, a.By)
+	}
+	switch {
+	case a.Word == "" || a.Lapsed:
+	case !a.Confirmed.IsZero():
+		text += ", taken " + stamp(a.Confirmed)
+	case a.Failed != "":
+		text += fmt.Sprintf(", not told yet after %d tries: %s", a.Tries, a.Failed)
+	default:
+		text += ", not told yet"
+	}
+	if a.Reason != "" {
+		text += fmt.Sprintf(" (%s: %s)", a.Reason, a.Text)
+	}
+	fmt.Fprintf(w, "  %-13s %s; due %s\n", what, text, stamp(a.Due))
 }
 
 // proofLine prints one of the proofs, with its distance from the start.

@@ -33,6 +33,7 @@ health: {listen: "unix:`+dir+`/health"}
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var out, errs strings.Builder
 	code := make(chan int, 1)
 	go func() {

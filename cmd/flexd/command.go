@@ -55,6 +55,13 @@ type options struct {
 	function int
 	once     bool
 	listen   string
+	from, to string
+	as       string
+	profile  string
+	operator string
+	key      string
+	check    bool
+	newKey   string
 }
 
 // usageError is a mistake in the command line.
@@ -74,8 +81,8 @@ func (e *configError) Unwrap() error { return e.err }
 func commands() []command {
 	return []command{
 		runCommand(), demoCommand(), checkCommand(), configCommand(), statusCommand(), obligationsCommand(),
-		instructionsCommand(), showCommand(), holdCommand(), releaseCommand(), stopCommand(), deviceCommand(),
-		versionCommand(),
+		instructionsCommand(), showCommand(), acceptCommand(), rejectCommand(), unavailableCommand(), marketCommand(), holdCommand(), releaseCommand(), stopCommand(), deviceCommand(), mapCommand(),
+		relayCommand(), versionCommand(),
 	}
 }
 
