@@ -75,7 +75,7 @@ func TestASignatureIsFoundWhereTheProfileSays(t *testing.T) {
 		{"JSON in a field as text", "serialization: json", nil, `{"data":` + quoted(f.flattened) + `}`, ""},
 		{"compact where JSON is agreed", "serialization: json", nil, f.compact, flex.ReasonMalformed},
 		{"JSON where compact is agreed", "location: [body, field]", nil, f.flattened, flex.ReasonMalformed},
-		{"JSON changed", "serialization: json", nil, strings.Replace(f.flattened, `"payload":"`, `"payload":"AA`, 1), flex.ReasonSignatureInvalid},
+		{"JSON changed", "serialization: json", nil, strings.Replace(f.flattened, `"payload":"`, `"payload":"AAAA`, 1), flex.ReasonSignatureInvalid},
 		{"detached over the body", "serialization: detached, " + header, detachedHeader, payload, ""},
 		{"detached over another body", "serialization: detached, " + header, detachedHeader, payload + " ", flex.ReasonSignatureInvalid},
 		{"detached over nothing", "serialization: detached, " + header, detachedHeader, "", flex.ReasonMalformed},

@@ -1,9 +1,11 @@
 package piclo
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,10 +106,90 @@ func TestABadProfileIsExplainedWithEveryLine(t *testing.T) {
 	}
 }
 
+func TestWhatContradictsItselfIsToldAtItsLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"x: 1\npower: {unti: kW}\n":                                                  "line 2: unknown key unti (did you mean unit?)",
+		"notifcation: {}\n":                                                          "line 1: unknown key notifcation (did you mean notification?)",
+		"lists:\n  zebra: 1\n":                                                       "line 2: unknown key zebra: there are items, single",
+		"instruction:\n  capacity: {at: [/c], uint: kW}\n":                           "line 2: unknown key uint (did you mean unit?)",
+		"instruction:\n  capacity:\n    unit: kW\n":                                  `line 3: "at" with a list`,
+		"instruction:\n  capacity: {at: [/c], at: [/d]}\n":                           "line 2: at is already defined",
+		"instruction:\n  capacity: {at: [c], unit: GW}\n":                            `line 2: "c": write a JSON pointer`,
+		"instruction:\n  start: {at: [/s], format: DD/MM}\n":                         "line 2: \"DD/MM\": choose rfc3339",
+		"instruction:\n  start: {at: [/s], format: 02/01/2006 15:04}\n":              "made of YYYY MM DD",
+		"instruction:\n  start: {at: [/s], format: YYYY-MM-DD}\n":                    "needs HH and mm",
+		"instruction:\n  start: {at: [/s], format: YYYY-MM-DD HH:mm DD}\n":           "DD twice",
+		"obligation:\n  start_date: {at: [/s], format: YYYY-MM-DD HH}\n":             "for a date",
+		"obligation:\n  days: {at: [/d], words: {monday: [m]}}\n":                    "line 2: unknown meaning monday",
+		"obligation:\n  holidays: wales\n":                                           "line 2: \"wales\": choose england-and-wales",
+		"instruction:\n  direction: {at: [/d], words: {export: [a], import: [A]}}\n": "a already means export",
+		"notification: {location: [header], header: ''}\n":                           "line 1: notification.header must name",
+		"notification: {serialization: detached}\n":                                  "line 1: notification.location has body",
+		"notification: {serialization: detached, location: [field]}\n":               "line 1: notification.payload must name the signed field",
+		"notification:\n  payload: [/x]\n":                                           "line 2: notification.payload is for serialization: detached",
+		"notification:\n  signature: none\n  require: [iat]\n":                       "line 3: notification.require asks for claims",
+		"notification:\n  require: [aud]\n":                                          "line 1: notification.audience must list",
+		"notification: {require: [sub]}\n":                                           "choose iat or exp",
+		"notification: {other_events: {x: maybe}}\n":                                 "choose accept or refuse",
+		"notification: {signature: hmac}\n":                                          "choose jws or none",
+		"notification: {header: 'a: b'}\n":                                           "header's name",
+		"key: {format: der}\n":                                                       "choose auto or pem",
+		"key: {pointer: key}\n":                                                      "JSON pointer",
+		"power:\n  direction_from: [sign]\n":                                         "line 2: power.direction_from has sign: set power.sign",
+		"power:\n  sign: export\n":                                                   "line 1: power.direction_from lacks sign",
+		"power: {sign: export, direction_from: [instruction, obligation, sign]}\n":   "apart",
+		"power: {direction_from: [obligation, obligation]}\n":                        "names obligation twice",
+		"power: {direction_from: []}\n":                                              "must not be empty",
+		"power:\n  export_words: [import]\n":                                         "line 2: power.export_words has \"import\"",
+		"stop:\n  type_words: [start]\n":                                             "instruction.start_words has \"start\"",
+		"lists: {paging: pages}\n":                                                   "choose next or link",
+		"lists: {paging: page, page: ''}\n":                                          "lists.page must name",
+		"lists: {first_page: 7}\n":                                                   "is 0 or 1",
+		"lists: {first_page: x}\n":                                                   "write a whole number",
+		"stop: {capacity_zero: maybe}\n":                                             "write true or false",
+		"power: 7\n":                                                                 "write keys with values below it",
+		"token: {kind: oauth}\n":                                                     "choose login or static",
+		"response:\n  use: on\n  accept: off\n":                                      "line 2: response.use is on",
+		"name: a\n---\nname: b\n":                                                    "second document",
+	} {
+		_, err := LoadProfile(profileFile(t, text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestEveryProblemIsToldInTheOrderOfTheLines(t *testing.T) {
+	_, err := LoadProfile(profileFile(t, "zone: Mars/Base\npower: {unit: GW, sgin: x}\ninstruction:\n  end: {at: [e], format: x, zone: y}\n"))
+	var problems *ProfileError
+	if !errors.As(err, &problems) || len(problems.Problems) != 6 {
+		t.Fatalf("%v", err)
+	}
+	for i, line := range []string{"line 1", "line 2", "line 2", "line 4", "line 4", "line 4"} {
+		if !strings.HasPrefix(problems.Problems[i], line) {
+			t.Errorf("%d: %s", i, problems.Problems[i])
+		}
+	}
+}
+
+func TestEmbeddedProfilesLoadByName(t *testing.T) {
+	if got := Profiles(); !slices.Equal(got, []string{"piclo", "pointer"}) {
+		t.Errorf("%v", got)
+	}
+	for _, name := range Profiles() {
+		if p, err := LoadProfile(name); err != nil || string(p.Name) != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzProfile(f *testing.F) {
 	f.Add(embedded)
 	f.Add([]byte("power: {unit: kW}"))
 	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte(mapped))
+	f.Add([]byte("notification: {location: [header], serialization: detached, other_events: {x: accept}}"))
+	f.Add([]byte("instruction: {capacity: {at: [/c], <<: {unit: kW}}}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		p := embeddedProfile(t)
 		if p.overlay("fuzz.yaml", raw) != nil {
