@@ -10,8 +10,13 @@ import (
 	"flexd/agent/flex"
 )
 
-// decide gives every waiting offer its verdict, in the order of arrival,
-// stops first: they may be about any of the others.
+// decideFor is how long one look decides before it follows what runs and reads
+// the offers again: behind a long list waits what begins next.
+const decideFor = 250 * time.Millisecond
+
+// decide gives waiting offers their verdicts. Stops act at once: they may be
+// about any of the others. What begins first is decided first, and offers that
+// concern one another in the order of their arrival.
 func (e *Engine) decide(ctx context.Context) error {
 	offers, err := e.undecided(ctx)
 	if err != nil {
@@ -24,10 +29,16 @@ func (e *Engine) decide(ctx context.Context) error {
 			e.cfg.Board.StopNow(o.Instruction, earliest(o.Received.At, now))
 		}
 	}
-	held := false
+	held, began := false, time.Now()
+	before := e.waiting
 	e.waiting = map[flex.InstructionID]bool{}
-	for i, o := range offers {
-		waits, err := e.decideOne(ctx, o, overtaken(o, offers[i+1:]))
+	for i, o := range byUrgency(offers) {
+		if i > 0 && time.Since(began) > decideFor { // the rest at the next look, which is now
+			held, e.waiting[o.Instruction.ID] = held || e.held, before[o.Instruction.ID]
+			e.Wake()
+			continue
+		}
+		waits, err := e.decideOne(ctx, o, overtaken(o, offers))
 		if err != nil {
 			return err
 		}
@@ -79,9 +90,9 @@ func (e *Engine) decideOne(ctx context.Context, o flex.Offer, overtaken bool) (h
 }
 
 // overtaken tells whether a later offer changes the same instruction again.
-func overtaken(o flex.Offer, later []flex.Offer) bool {
-	return slices.ContainsFunc(later, func(l flex.Offer) bool {
-		return l.Instruction.ID == o.Instruction.ID && (!o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
+func overtaken(o flex.Offer, offers []flex.Offer) bool {
+	return slices.ContainsFunc(offers, func(l flex.Offer) bool {
+		return l.Seq > o.Seq && l.Instruction.ID == o.Instruction.ID && (!o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
 	})
 }
 

@@ -1,9 +1,11 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,6 +195,37 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
+// runOn gives a dispatch its time back whose successor ended before it began,
+// in whatever way.
+func (e *Engine) runOn(ctx context.Context) error {
+	now := e.cfg.Wall.Stamp()
+	open := make([]flex.Record, 0, len(e.open))
+	waits := false
+	for _, r := range e.open {
+		open = append(open, r)
+		waits = waits || r.StopReason == flex.ReasonSuperseded
+	}
+	if !waits {
+		return nil
+	}
+	slices.SortFunc(open, func(a, b flex.Record) int { return cmp.Compare(a.ID, b.ID) })
+	for _, r := range heirless(open, now) {
+		old := e.open[r.ID]
+		if old.StopAt.Equal(r.StopAt) && old.StopBy == r.StopBy {
+			continue
+		}
+		ch := flex.Changes{Records: []flex.Record{r}}
+		if err := announce(&ch, now, ackOf(r, string(r.State), now, "its successor is gone before it began: it runs on")); err != nil {
+			return err
+		}
+		if err := e.commit(ctx, ch); err != nil {
+			return err
+		}
+		e.adopt(now, r)
+	}
+	return nil
+}
+
 // look decides what waits, and follows what runs.
 func (e *Engine) look(ctx context.Context) error {
 	if err := e.decide(ctx); err != nil {
@@ -202,6 +235,9 @@ func (e *Engine) look(ctx context.Context) error {
 		return err
 	}
 	if err := e.endAway(ctx); err != nil {
+		return err
+	}
+	if err := e.runOn(ctx); err != nil {
 		return err
 	}
 	return e.follow(ctx)

@@ -149,7 +149,11 @@ func (t *tokens) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("market token: %w", err)
 	}
-	wait := credentialWait
+	wait := defaultRetry // an answer that is no token may be a proxy's page
+	var status *StatusError
+	if errors.As(err, &status) {
+		wait = credentialWait
+	}
 	var retry *flex.RetryError
 	if errors.As(err, &retry) {
 		wait, err = retry.After, retry.Err
