@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/textproto"
 	"os"
 	"slices"
@@ -22,7 +25,14 @@ const (
 	maxSamples    = 200
 )
 
-// trial is what `market try` prints of one file.
+// trials is what `market try` prints.
+type trials struct {
+	Profile string  `json:"profile"`
+	BaseURL string  `json:"base_url,omitempty"` // what addresses are compared with
+	Files   []trial `json:"files"`
+}
+
+// trial is one file.
 type trial struct {
 	File  string `json:"file"`
 	Error string `json:"error,omitempty"` // it is no document at all
@@ -48,7 +58,7 @@ func marketTry(_ context.Context, o *options) error {
 			return err
 		}
 	}
-	var trials []trial
+	all := trials{Profile: string(profile.Name), BaseURL: base}
 	for _, file := range o.args {
 		body, err := readBoundedFile(file, maxSampleFile)
 		if err != nil {
@@ -59,46 +69,48 @@ func marketTry(_ context.Context, o *options) error {
 		if err != nil {
 			t.Error = err.Error()
 		}
-		trials = append(trials, t)
+		all.Files = append(all.Files, t)
 	}
-	related := make([]piclo.Explanation, len(trials))
-	for i := range trials {
-		related[i] = trials[i].Explanation // shares the documents
+	related := make([]piclo.Explanation, len(all.Files))
+	for i := range all.Files {
+		related[i] = all.Files[i].Explanation // shares the documents
 	}
 	profile.Relate(related)
-	if err := o.print(trials, func(w io.Writer) { trialsText(w, profile.Name, trials) }); err != nil {
+	if err := o.print(all, all.text); err != nil {
 		return err
 	}
-	return verdictOf(trials)
+	return all.verdict()
 }
 
-// verdictOf makes a script notice what a person sees.
-func verdictOf(trials []trial) error {
+// verdict makes a script notice what a person sees.
+func (t trials) verdict() error {
 	bad := 0
-	for _, t := range trials {
-		if t.Error != "" || !t.Good() {
+	for _, f := range t.Files {
+		if f.Error != "" || !f.Good() {
 			bad++
 		}
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d files hold something that cannot be used as it is", bad, len(trials))
+		return fmt.Errorf("%d of %d files hold something that cannot be used as it is", bad, len(t.Files))
 	}
 	return nil
 }
 
 // trialProfile is the profile named by --profile, else the one of the
-// configuration, else the embedded one. Only a configuration that was asked
-// for must be there.
+// configuration, else the embedded one. A configuration at the usual place
+// need not be there, nor be any good while --profile says what to use: this
+// is also for whoever prepares a site elsewhere.
 func trialProfile(o *options) (p *piclo.Profile, base string, err error) {
-	name := o.profile
-	if o.config != "" {
-		c, err := config.Load(o.config)
-		if err != nil {
+	name, path := o.profile, cmp.Or(o.config, config.DefaultPath)
+	usual := path == config.DefaultPath
+	_, missing := os.Stat(path)
+	if !usual || !errors.Is(missing, fs.ErrNotExist) {
+		c, err := config.Load(path)
+		switch {
+		case err == nil:
+			base, name = c.Market.BaseURL, cmp.Or(name, c.Market.Profile)
+		case !usual || name == "":
 			return nil, "", &configError{err}
-		}
-		base = c.Market.BaseURL
-		if name == "" {
-			name = c.Market.Profile
 		}
 	}
 	if p, err = piclo.LoadProfile(name); err != nil {
@@ -146,30 +158,14 @@ func headersBeside(file string) map[string][]string {
 	return out
 }
 
-func trialsText(w io.Writer, profile string, trials []trial) {
-	fmt.Fprintf(w, "profile %s\n", profile)
-	for _, t := range trials {
-		fmt.Fprintf(w, "\n%s\n", t.File)
-		if t.Error != "" {
-			fmt.Fprintf(w, "  NOT USABLE: %s\n", plain(t.Error))
+func (t trials) text(w io.Writer) {
+	fmt.Fprintf(w, "profile %s\n", t.Profile)
+	for _, f := range t.Files {
+		fmt.Fprintf(w, "\n%s\n", plain(f.File))
+		if f.Error != "" {
+			fmt.Fprintf(w, "  NOT USABLE: %s\n", plain(f.Error))
 			continue
 		}
-		how := "as told"
-		if t.Recognised {
-			how = "recognised"
-		}
-		fmt.Fprintf(w, "  %s (%s): %s\n", t.Kind, how, plain(t.Found))
-		for _, warning := range t.Warnings {
-			fmt.Fprintf(w, "  ! %s\n", plain(warning))
-		}
-		for _, name := range t.Ignored {
-			fmt.Fprintf(w, "  ignored around it: %s\n", plain(name))
-		}
-		for _, u := range t.Documents {
-			documentText(w, u)
-		}
-		if t.More > 0 {
-			fmt.Fprintf(w, "  and %d more, not shown\n", t.More)
-		}
+		f.text(w)
 	}
 }

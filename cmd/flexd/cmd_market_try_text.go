@@ -10,6 +10,27 @@ import (
 	"flexd/agent/piclo"
 )
 
+// text prints what a file is and what is in it.
+func (t trial) text(w io.Writer) {
+	how := "as told"
+	if t.Recognised {
+		how = "recognised"
+	}
+	fmt.Fprintf(w, "  %s (%s): %s\n", t.Kind, how, plain(t.Found))
+	for _, warning := range t.Warnings {
+		fmt.Fprintf(w, "  ! %s\n", plain(warning))
+	}
+	for _, name := range t.Ignored {
+		fmt.Fprintf(w, "  ignored around it: %s\n", plain(name))
+	}
+	for _, u := range t.Documents {
+		documentText(w, u)
+	}
+	if t.More > 0 {
+		fmt.Fprintf(w, "  and %d more, not shown\n", t.More)
+	}
+}
+
 // documentText prints one document: what becomes of it, then what every field
 // of the profile found, then what nobody looks at.
 func documentText(w io.Writer, u piclo.Understood) {
