@@ -25,6 +25,7 @@ type Endpoint struct {
 
 	mu     sync.Mutex
 	queue  queue
+	units  map[byte]*unit
 	flight *flight // the request on the wire, else nil
 	phase  phase
 	quiet  time.Time // reads must be over by then
@@ -55,12 +56,13 @@ func NewEndpoint(addr string, q Quirks, log *slog.Logger) *Endpoint {
 		log = slog.New(slog.DiscardHandler)
 	}
 	e := &Endpoint{
-		addr: addr,
-		q:    q.withDefaults(),
-		log:  log.With("endpoint", addr),
-		dial: dialTCP,
-		wake: make(chan struct{}, 1),
-		turn: make(chan struct{}, 1),
+		addr:  addr,
+		q:     q.withDefaults(),
+		log:   log.With("endpoint", addr),
+		dial:  dialTCP,
+		wake:  make(chan struct{}, 1),
+		turn:  make(chan struct{}, 1),
+		units: map[byte]*unit{},
 	}
 	e.owner = newOwner(e)
 	return e
@@ -116,6 +118,13 @@ func (e *Endpoint) enqueue(j *job) error {
 	}
 	if j.req.Priority == Stop {
 		e.clearWay(j.req)
+		return nil
+	}
+	if u := e.units[j.req.Unit]; u != nil && !j.patience(e.q.Timeout).After(u.next) {
+		e.queue.remove(j)
+		err := j.withdrawn(u.away(j.queued))
+		e.stats.count(err)
+		return err
 	}
 	return nil
 }
@@ -137,7 +146,7 @@ func (e *Endpoint) tryNow(j *job) (done bool) {
 	o.exchange(j)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.queue.head() == nil
+	return e.queue.len() == 0
 }
 
 // clearWay makes room for a stop: writes to its unit that wait are given back
@@ -222,6 +231,7 @@ func (e *Endpoint) Stats() Stats {
 	defer e.mu.Unlock()
 	s := e.stats
 	s.Queued = e.queue.len()
+	s.Units = e.unitStats(time.Now())
 	return s
 }
 

@@ -24,7 +24,9 @@ func (o *owner) exchange(j *job) {
 	words, err := o.run(j, deadline)
 	cause := e.land(f, release)
 	done := time.Now()
-	o.settleLine(j, err, cause, full, done)
+	// Most of the time that the device may take is enough to call it silent.
+	patient := deadline.Sub(now) >= e.q.Timeout/2
+	o.settleLine(j, err, cause, full, patient, done)
 	if err != nil && cause != nil {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
@@ -36,7 +38,7 @@ func (o *owner) exchange(j *job) {
 func (e *Endpoint) launch(j *job, l *line, now time.Time) *flight {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.queue.head() != j || e.phase != running {
+	if next, _ := e.pick(now); next != j || e.phase != running {
 		return nil
 	}
 	e.queue.remove(j)
@@ -88,18 +90,26 @@ func (o *owner) run(j *job, deadline time.Time) ([]uint16, error) {
 
 // settleLine updates what is known of the connection, and drops it unless it
 // is still in step.
-func (o *owner) settleLine(j *job, err, cause error, full bool, done time.Time) {
+func (o *owner) settleLine(j *job, err, cause error, full, patient bool, done time.Time) {
 	e, l := o.e, o.line
 	if l.wrote {
 		o.lastDone, o.lastUnit = done, j.req.Unit
 	}
-	if full && errors.Is(err, ErrTimeout) {
+	e.mu.Lock()
+	u := e.unitOf(j.req.Unit)
+	// A unit that was silent before, while others have answered since, says
+	// nothing about the connection.
+	alone := u.failures > 0 && l.answered.After(u.failed)
+	if full && errors.Is(err, ErrTimeout) && !alone {
 		l.misses++
 	}
-	e.mu.Lock()
+	if l.wrote {
+		e.account(j.req, err, cause == nil && silent(err, patient, l.wrote), done)
+	}
 	e.stats.Late += l.late
 	l.late = 0
 	if answered(err) {
+		l.answered = done
 		e.stats.measured(done.Sub(l.sent))
 	}
 	e.mu.Unlock()

@@ -42,6 +42,7 @@ type line struct {
 	misses    int      // timeouts in a row
 	proven    bool     // a valid answer came on this connection
 	late      uint64   // answers skipped
+	answered  time.Time
 
 	sent  time.Time // just before the last write
 	wrote bool      // the last write handed bytes to the socket

@@ -55,13 +55,13 @@ func newOwner(e *Endpoint) owner {
 // more urgent job waits for nothing but the request on the wire.
 func (o *owner) step(ctx context.Context) (at time.Time, wait bool) {
 	e := o.e
-	e.mu.Lock()
-	j := e.queue.head()
-	e.mu.Unlock()
 	now := time.Now()
+	e.mu.Lock()
+	j, due := e.pick(now)
+	e.mu.Unlock()
 	switch {
 	case j == nil:
-		return o.rest(now)
+		return o.rest(now, due)
 	case j.ctx.Err() != nil:
 		e.withdraw(j, j.ctx.Err())
 		return time.Time{}, false
@@ -80,18 +80,22 @@ func (o *owner) step(ctx context.Context) (at time.Time, wait bool) {
 	return time.Time{}, false
 }
 
-// rest closes a connection nobody used for long, and waits for work.
-func (o *owner) rest(now time.Time) (at time.Time, wait bool) {
+// rest closes a connection nobody used for long, and waits for work, or for
+// work that is held back to become due.
+func (o *owner) rest(now, due time.Time) (at time.Time, wait bool) {
 	if o.line == nil || o.e.q.IdleClose == 0 {
-		return time.Time{}, true
+		return due, true
 	}
 	at = later(o.lastDone, o.settled).Add(o.e.q.IdleClose)
 	if at.After(now) {
+		if !due.IsZero() && due.Before(at) {
+			at = due
+		}
 		return at, true
 	}
 	o.hangUp()
 	o.e.log.Debug("connection closed after idling", "after", o.e.q.IdleClose)
-	return time.Time{}, true
+	return due, true
 }
 
 // backOff keeps a job for the next dial if it can wait that long, and fails it
@@ -190,19 +194,13 @@ func (o *owner) connect(ctx context.Context, j *job) {
 	}
 }
 
-// failed doubles the pause before the next dial. It is spread by a quarter
-// both ways, so that many sites do not come back in step.
+// failed doubles the pause before the next dial.
 func (o *owner) failed(err error) {
 	if o.failures == 0 {
 		o.e.log.Warn("endpoint fails, retrying with growing pauses", "error", err)
 	}
-	pause := o.e.q.BackoffMin
-	for i := 0; i < o.failures && pause < o.e.q.BackoffMax; i++ {
-		pause *= 2
-	}
 	o.failures++
-	pause = time.Duration(float64(pause) * (0.75 + rand.Float64()/2))
-	o.nextDial = time.Now().Add(min(pause, o.e.q.BackoffMax))
+	o.nextDial = time.Now().Add(backOffAfter(o.failures, o.e.q))
 	o.dialErr = err
 }
 

@@ -25,6 +25,9 @@ type device struct {
 	dials []time.Time
 	seen  []time.Time
 	funcs []byte
+	units []byte
+	dead  map[byte]bool // units that are asked in vain
+	codes map[byte]byte // units for which the gateway answers an exception
 	conns sync.WaitGroup
 }
 
@@ -55,10 +58,18 @@ func (d *device) serve(c net.Conn) {
 		d.mu.Lock()
 		d.seen = append(d.seen, time.Now())
 		d.funcs = append(d.funcs, body[1])
+		d.units = append(d.units, body[0])
+		dead, code := d.dead[body[0]], d.codes[body[0]]
 		d.mu.Unlock()
+		if dead {
+			continue
+		}
 		time.Sleep(d.latency)
 		answer := slices.Clone(body[:6])
-		if body[1] == ReadHolding {
+		switch {
+		case code != 0:
+			answer = []byte{body[0], body[1] | 0x80, code}
+		case body[1] == ReadHolding:
 			n := 2 * binary.BigEndian.Uint16(body[4:])
 			answer = append([]byte{body[0], body[1], byte(n)}, make([]byte, n)...)
 		}

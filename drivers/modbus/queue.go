@@ -72,16 +72,6 @@ func (q *queue) putBack(j *job) {
 	*lane = slices.Insert(*lane, 0, j)
 }
 
-// head is the job to be done next, or nil.
-func (q *queue) head() *job {
-	for p := priorities - 1; p >= Read; p-- {
-		if len(q.lanes[p]) > 0 {
-			return q.lanes[p][0]
-		}
-	}
-	return nil
-}
-
 func (q *queue) remove(j *job) bool {
 	lane := &q.lanes[j.req.Priority]
 	i := slices.Index(*lane, j)
@@ -102,6 +92,22 @@ func (q *queue) takeWrites(unit byte) []*job {
 		taken = append(taken, j)
 		return true
 	})
+	return taken
+}
+
+// impatient removes and returns the jobs to a unit, below Stop, that cannot
+// wait until an instant.
+func (q *queue) impatient(unit byte, timeout time.Duration, until time.Time) []*job {
+	var taken []*job
+	for p := Read; p < Stop; p++ {
+		q.lanes[p] = slices.DeleteFunc(q.lanes[p], func(j *job) bool {
+			if j.req.Unit != unit || j.patience(timeout).After(until) {
+				return false
+			}
+			taken = append(taken, j)
+			return true
+		})
+	}
 	return taken
 }
 

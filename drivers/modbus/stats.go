@@ -29,6 +29,8 @@ type Stats struct {
 
 	LastError   string
 	LastErrorAt time.Time
+
+	Units []UnitStats // in order of their ids
 }
 
 // count files the outcome of one request.

@@ -1,0 +1,148 @@
+package modbus
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// unit is what is known of one unit id behind the endpoint. A gateway lives
+// while a device behind it is dead, and each question to the dead one costs
+// its neighbours a timeout; so a unit backs off alone. Guarded by Endpoint.mu.
+type unit struct {
+	stats    UnitStats
+	failures int       // in a row
+	failed   time.Time // the last of them
+	next     time.Time // back-off: nothing but a stop is sent before
+}
+
+// UnitStats counts what happened to the requests for one unit.
+type UnitStats struct {
+	Unit     byte
+	Requests uint64 // that went onto the wire
+	Failures uint64 // without an answer of the unit, for whatever reason
+
+	LastError   string
+	LastErrorAt time.Time
+	RetryAt     time.Time // while it backs off, else the zero time
+}
+
+// unitOf returns the state of a unit, made where it is new. There are at most
+// 255 of them.
+func (e *Endpoint) unitOf(id byte) *unit {
+	u, ok := e.units[id]
+	if !ok {
+		u = &unit{stats: UnitStats{Unit: id}}
+		e.units[id] = u
+	}
+	return u
+}
+
+// silent reports whether err, on a request that had its time, means that the
+// unit itself did not answer. A busy or refusing unit lives.
+func silent(err error, patient, wrote bool) bool {
+	var exception *Exception
+	switch {
+	case errors.As(err, &exception):
+		return exception.Code == GatewayNoPath || exception.Code == GatewayTargetSilent
+	case errors.Is(err, ErrLost), errors.Is(err, ErrProtocol):
+		return wrote // some gateways drop the connection instead of telling
+	}
+	return errors.Is(err, ErrTimeout) && patient
+}
+
+// account files what came of one request to a unit: it lives, or it starts or
+// prolongs its back-off. The caller holds mu.
+func (e *Endpoint) account(r Request, err error, failed bool, now time.Time) {
+	u := e.unitOf(r.Unit)
+	u.stats.Requests++
+	if err != nil {
+		u.stats.LastError, u.stats.LastErrorAt = err.Error(), now
+	}
+	if !failed {
+		if answered(err) && u.failures > 1 {
+			e.log.Info("unit answers again", "unit", r.Unit)
+		}
+		if answered(err) {
+			u.failures, u.next = 0, time.Time{}
+		}
+		return
+	}
+	u.stats.Failures++
+	u.failures++
+	u.failed = now
+	u.next = now.Add(backOffAfter(u.failures, e.q))
+	if u.failures == 2 { // once is a fault, twice is a state
+		e.log.Warn("unit fails, retrying with growing pauses", "unit", r.Unit, "error", err)
+	}
+	for _, j := range e.queue.impatient(r.Unit, e.q.Timeout, u.next) {
+		e.settle(j, Response{}, j.withdrawn(u.away(now)))
+	}
+}
+
+// away is why a request to a unit in back-off is not sent. The cause is told
+// as text only: it happened to another request.
+func (u *unit) away(now time.Time) error {
+	return fmt.Errorf("unit %d failed %d times, next try in %s: %s",
+		u.stats.Unit, u.failures, u.next.Sub(now).Round(time.Millisecond), u.stats.LastError)
+}
+
+// backOffAfter is the pause after so many failures in a row: doubled each
+// time, and spread by a quarter both ways, so that many sites do not come back
+// in step.
+func backOffAfter(failures int, q Quirks) time.Duration {
+	pause := q.BackoffMin
+	for i := 1; i < failures && pause < q.BackoffMax; i++ {
+		pause *= 2
+	}
+	pause = time.Duration(float64(pause) * (0.75 + rand.Float64()/2))
+	return min(pause, q.BackoffMax)
+}
+
+// pick is the job to be done next, or nil, and when a job that is held back
+// now may go (the zero time: there is none). Jobs to one unit keep their
+// order: what is held back holds back whatever is behind it. The caller holds
+// mu.
+func (e *Endpoint) pick(now time.Time) (next *job, at time.Time) {
+	var held [256]bool
+	hold := func(j *job, until time.Time) {
+		held[j.req.Unit] = true
+		if at.IsZero() || until.Before(at) {
+			at = until
+		}
+	}
+	for p := priorities - 1; p >= Read; p-- {
+		for _, j := range e.queue.lanes[p] {
+			u := e.units[j.req.Unit]
+			switch {
+			case held[j.req.Unit]:
+			case j.ctx.Err() != nil:
+				return j, time.Time{}
+			case j.notBefore.After(now):
+				hold(j, j.notBefore)
+			case p < Stop && u != nil && u.next.After(now):
+				hold(j, u.next)
+			default:
+				return j, time.Time{}
+			}
+		}
+	}
+	return nil, at
+}
+
+// unitStats lists the units in order. The caller holds mu.
+func (e *Endpoint) unitStats(now time.Time) []UnitStats {
+	out := make([]UnitStats, 0, len(e.units))
+	for _, u := range e.units {
+		s := u.stats
+		if u.next.After(now) {
+			s.RetryAt = u.next
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b UnitStats) int { return cmp.Compare(a.Unit, b.Unit) })
+	return out
+}

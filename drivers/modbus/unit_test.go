@@ -1,0 +1,236 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+// neighbours poll some units until the context ends; they return the longest
+// that one of their requests took.
+func neighbours(ctx context.Context, t *testing.T, e *Endpoint, units ...byte) time.Duration {
+	t.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var longest time.Duration
+	for _, unit := range units {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				began := time.Now()
+				_, err := e.Do(ctx, readOf(unit))
+				if err != nil && ctx.Err() == nil {
+					t.Errorf("neighbour %d: %v", unit, err)
+				}
+				mu.Lock()
+				longest = max(longest, time.Since(began))
+				mu.Unlock()
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	return longest
+}
+
+// A gateway with a dead unit: its poll is as eager as the neighbours', and
+// still they wait for one timeout in each ever longer round, and no more.
+func TestADeadUnitBacksOffAlone(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		dead  map[byte]bool
+		codes map[byte]byte
+		each  time.Duration // what one try costs the line
+	}{
+		{"silence", map[byte]bool{5: true}, nil, time.Second},
+		{"exception 10, no path", nil, map[byte]byte{5: GatewayNoPath}, 5 * time.Millisecond},
+		{"exception 11, target silent", nil, map[byte]byte{5: GatewayTargetSilent}, 5 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &device{latency: 5 * time.Millisecond, dead: c.dead, codes: c.codes}
+			q := Quirks{Timeout: time.Second, Gap: 10 * time.Millisecond}
+			bubble(t, d, q, func(t *testing.T, e *Endpoint) {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				defer cancel()
+				var poll sync.WaitGroup
+				for range 3 { // three callers do not make three timeouts
+					poll.Go(func() {
+						for ctx.Err() == nil {
+							if _, err := e.Do(ctx, readOf(5)); err == nil {
+								t.Error("the dead unit answered")
+							}
+							time.Sleep(50 * time.Millisecond)
+						}
+					})
+				}
+				longest := neighbours(ctx, t, e, 1, 2)
+				poll.Wait()
+				if most := c.each + 100*time.Millisecond; longest > most {
+					t.Errorf("a neighbour waited %s, want at most one try, %s", longest, most)
+				}
+				checkRounds(t, d)
+				checkUnitStats(t, e)
+			})
+			if n := len(d.dials); n != 1 {
+				t.Errorf("%d connections, want the one kept: the neighbours answer on it", n)
+			}
+		})
+	}
+}
+
+// checkRounds wants the tries at unit 5 to be apart by doubling pauses.
+func checkRounds(t *testing.T, d *device) {
+	t.Helper()
+	var tries []time.Time
+	for i, at := range d.seen {
+		if d.units[i] == 5 {
+			tries = append(tries, at)
+		}
+	}
+	// 0.2 s doubling to 30 s: eight pauses in the first minute, two more after.
+	if len(tries) < 7 || len(tries) > 13 {
+		t.Errorf("%d tries in two minutes, want some ten", len(tries))
+	}
+	pause := defaultBackoffMin
+	for i := 1; i < len(tries); i++ {
+		if got := tries[i].Sub(tries[i-1]); got < pause*3/4 {
+			t.Errorf("try %d came %s after the one before, want at least %s", i, got, pause*3/4)
+		}
+		pause = min(2*pause, defaultBackoffMax*3/4)
+	}
+}
+
+func checkUnitStats(t *testing.T, e *Endpoint) {
+	t.Helper()
+	units := e.Stats().Units
+	if len(units) != 3 || units[0].Unit != 1 || units[2].Unit != 5 {
+		t.Fatalf("units %+v, want 1, 2 and 5", units)
+	}
+	if u := units[0]; u.Failures != 0 || u.LastError != "" || u.Requests < 100 {
+		t.Errorf("the neighbour is counted as %+v", u)
+	}
+	u := units[2]
+	if u.Failures == 0 || u.Failures != u.Requests || u.LastError == "" || u.LastErrorAt.IsZero() || u.RetryAt.IsZero() {
+		t.Errorf("the dead one is counted as %+v", u)
+	}
+}
+
+// failing lets unit 5 fail until its pause is long.
+func failing(t *testing.T, e *Endpoint) {
+	t.Helper()
+	for range 200 {
+		e.Do(t.Context(), readOf(5))
+		units := e.Stats().Units
+		if len(units) > 0 && time.Until(units[len(units)-1].RetryAt) > 10*time.Second {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("unit 5 never backed off for long")
+}
+
+func TestInBackOffAUnitIsToldAtOnceAndAStopIsSentAtOnce(t *testing.T) {
+	d := &device{latency: 5 * time.Millisecond, codes: map[byte]byte{5: GatewayTargetSilent}}
+	bubble(t, d, Quirks{Timeout: time.Second}, func(t *testing.T, e *Endpoint) {
+		failing(t, e)
+		sent := len(d.seen)
+		began := time.Now()
+		_, err := e.Do(t.Context(), Request{Unit: 5, Func: WriteMultiple, Values: []uint16{1}})
+		if !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUncertain) || time.Since(began) != 0 {
+			t.Errorf("after %s: %v, want not sent, at once", time.Since(began), err)
+		}
+		var exception *Exception
+		if errors.As(err, &exception) {
+			t.Errorf("%v passes for an answer to this very write", err)
+		}
+		if len(d.seen) != sent {
+			t.Error("it was sent")
+		}
+		d.mu.Lock()
+		d.codes = nil // the unit is back
+		d.mu.Unlock()
+		if _, err := e.Do(t.Context(), Request{Unit: 5, Func: WriteMultiple, Values: []uint16{1}, Priority: Stop}); err != nil {
+			t.Errorf("a stop to a unit in back-off: %v", err)
+		}
+		if _, err := e.Do(t.Context(), readOf(5)); err != nil {
+			t.Errorf("a read after the stop found it alive: %v", err)
+		}
+	})
+}
+
+func TestAUnitThatComesBackIsFoundWithinItsPause(t *testing.T) {
+	d := &device{latency: 5 * time.Millisecond, dead: map[byte]bool{5: true}}
+	bubble(t, d, Quirks{Timeout: time.Second}, func(t *testing.T, e *Endpoint) {
+		e.Do(t.Context(), readOf(1))
+		failing(t, e)
+		d.mu.Lock()
+		d.dead = nil
+		d.mu.Unlock()
+		back := time.Now()
+		for {
+			if _, err := e.Do(t.Context(), readOf(5)); err == nil {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(back); took > defaultBackoffMax+time.Second {
+			t.Errorf("it took %s, want at most the longest pause", took)
+		}
+		if u := e.Stats().Units[1]; !u.RetryAt.IsZero() {
+			t.Errorf("still backing off: %+v", u)
+		}
+	})
+}
+
+// A half-open connection does not hide behind a unit that was dead before.
+func TestADeadUnitDoesNotKeepADeadConnection(t *testing.T) {
+	d := &device{latency: 5 * time.Millisecond, dead: map[byte]bool{5: true}}
+	bubble(t, d, Quirks{Timeout: time.Second}, func(t *testing.T, e *Endpoint) {
+		if _, err := e.Do(t.Context(), readOf(1)); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // nobody else asks any more
+			e.Do(t.Context(), readOf(5))
+			time.Sleep(time.Second)
+		}
+		if len(d.dials) < 2 {
+			t.Error("the connection was never renewed")
+		}
+	})
+}
+
+// While a device says that it is busy, its neighbours are served, and what was
+// asked of it keeps its order.
+func TestABusyUnitHoldsUpNobodyElse(t *testing.T) {
+	d := &device{latency: time.Millisecond, codes: map[byte]byte{5: DeviceBusy}}
+	bubble(t, d, Quirks{Gap: -1}, func(t *testing.T, e *Endpoint) {
+		if _, err := e.Do(t.Context(), readOf(1)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		busy := make(chan error, 1)
+		go func() {
+			_, err := e.Do(ctx, Request{Unit: 5, Func: WriteMultiple, Values: []uint16{1}})
+			busy <- err
+		}()
+		time.Sleep(20 * time.Millisecond)
+		began := time.Now()
+		if _, err := e.Do(t.Context(), readOf(1)); err != nil || time.Since(began) != time.Millisecond {
+			t.Errorf("the neighbour waited %s: %v", time.Since(began), err)
+		}
+		sent := len(d.seen)
+		second := make(chan error, 1)
+		go func() {
+			_, err := e.Do(ctx, Request{Unit: 5, Func: WriteMultiple, Values: []uint16{2}})
+			second <- err
+		}()
+		time.Sleep(20 * time.Millisecond)
+		if len(d.seen) != sent {
+			t.Error("the later write overtook the one that waits for the busy device")
+		}
+		<-busy
+		<-second
+	})
+}
