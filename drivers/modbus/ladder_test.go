@@ -101,7 +101,7 @@ var ladder = []struct {
 	{modbustest.Split, modbus.ErrTimeout, modbus.ErrUncertain, modbus.ErrUncertain, 0},
 	{modbustest.Drip, nil, nil, nil, 0},
 	{modbustest.Reset, modbus.ErrLost, modbus.ErrUncertain, modbus.ErrUncertain, 0},
-	{modbustest.CloseAfter, nil, nil, nil, 0},
+	{modbustest.CloseAfter, nil, nil, nil, 1}, // the next request may cross the close
 	{modbustest.CloseBefore, modbus.ErrLost, modbus.ErrUncertain, modbus.ErrUncertain, 0},
 	{modbustest.Garbage, modbus.ErrProtocol, modbus.ErrUncertain, modbus.ErrUncertain, 0},
 	{modbustest.ZeroLength, modbus.ErrProtocol, modbus.ErrUncertain, modbus.ErrUncertain, 0},
@@ -124,6 +124,8 @@ var ladder = []struct {
 	{modbustest.Illegal, errException, errException, errException, 0},
 	{modbustest.GatewaySilent, errException, modbus.ErrUncertain, modbus.ErrUncertain, 0},
 	{modbustest.Clamp, nil, nil, modbus.ErrUncertain, 0},
+	{modbustest.Refuse, errException, errException, errException, 0},
+	{modbustest.ResetBefore, modbus.ErrLost, modbus.ErrUncertain, modbus.ErrUncertain, 0},
 }
 
 func TestEveryFaultIsOnTheLadder(t *testing.T) {

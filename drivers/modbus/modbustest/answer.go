@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// respond executes the request, mistreats it, and reports whether the
-// connection goes on.
-func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
+// mistreat executes the request, answers it with a fault, and reports whether
+// the connection goes on.
+func mistreat(c net.Conn, q Seen, fault Fault, delay time.Duration, execute func(Seen) []byte) bool {
 	//exhaustive:ignore
 	switch fault {
 	case HalfOpen:
@@ -21,20 +21,24 @@ func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
 		return send(c, exception(q, 5))
 	case Illegal:
 		return send(c, exception(q, 2))
+	case Refuse:
+		return send(c, exception(q, 3))
+	case ResetBefore:
+		return reset(c)
 	default:
 	}
-	pdu := s.execute(q)
+	pdu := execute(q)
+	if q.Func != pdu[0] {
+		return send(c, frame(q, pdu)) // refused, by the server itself
+	}
 	//exhaustive:ignore
 	switch fault {
 	case Late:
-		time.Sleep(s.Delay)
+		pause(delay)
 	case Swallow:
 		return true
 	case Reset:
-		if tcp, ok := c.(*net.TCPConn); ok {
-			tcp.SetLinger(0)
-		}
-		return false
+		return reset(c)
 	case CloseBefore:
 		return false
 	case CloseAfter:
@@ -44,7 +48,7 @@ func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
 		return send(c, exception(q, 11))
 	case Split:
 		whole := frame(q, pdu)
-		return send(c, whole[:len(whole)/2]) && pause(s.Delay) && send(c, whole[len(whole)/2:])
+		return send(c, whole[:len(whole)/2]) && pause(delay) && send(c, whole[len(whole)/2:])
 	case Drip:
 		return drip(c, frame(q, pdu))
 	case Duplicate:
@@ -59,6 +63,14 @@ func (s *Server) respond(c net.Conn, q Seen, fault Fault) bool {
 		return send(c, spoil(q, pdu, fault))
 	}
 	return send(c, frame(q, pdu))
+}
+
+// reset ends the connection without a farewell.
+func reset(c net.Conn) bool {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	return false
 }
 
 // spoil builds the answer with a fault inside the frame, if there is one.

@@ -34,6 +34,8 @@ const (
 	Illegal             // exception 2, not executed
 	GatewaySilent       // exception 11, executed
 	Clamp               // a single write is executed and echoed as half its value
+	Refuse              // exception 3, not executed
+	ResetBefore         // TCP reset, not executed
 	faults
 )
 
@@ -42,7 +44,7 @@ var names = [faults]string{
 	"zero length", "huge length", "wrong protocol id", "duplicate", "wrong txid", "wrong unit",
 	"short count", "long count", "zero count", "lying count", "wrong function",
 	"bare exception", "early answer", "swallow", "half open", "busy", "acknowledge",
-	"illegal", "gateway silent", "clamp",
+	"illegal", "gateway silent", "clamp", "refuse", "reset before",
 }
 
 // String names the fault in test output.

@@ -26,6 +26,8 @@ type Seen struct {
 type Server struct {
 	// Delay is used by Late and Split. Set it before the first request.
 	Delay time.Duration
+	// MaxConns closes every connection beyond so many; 0 is no bound.
+	MaxConns int
 
 	addr string
 	wg   sync.WaitGroup
@@ -36,6 +38,7 @@ type Server struct {
 	faults   []Fault
 	conns    map[net.Conn]struct{}
 	accepted int
+	refused  int
 	seen     []Seen
 }
 
@@ -126,6 +129,22 @@ func (s *Server) Accepted() int {
 	return s.accepted
 }
 
+// Refused is the number of connections closed because of MaxConns.
+func (s *Server) Refused() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
+// Push sends bytes that nobody asked for on every open connection.
+func (s *Server) Push(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Write(b)
+	}
+}
+
 // Seen lists the requests received so far.
 func (s *Server) Seen() []Seen {
 	s.mu.Lock()
@@ -143,6 +162,12 @@ func (s *Server) accept(ln net.Listener) {
 		s.mu.Lock()
 		s.accepted++
 		n := s.accepted
+		if s.MaxConns > 0 && len(s.conns) >= s.MaxConns {
+			s.refused++
+			s.mu.Unlock()
+			c.Close()
+			continue
+		}
 		s.conns[c] = struct{}{}
 		s.mu.Unlock()
 		s.wg.Add(1)
@@ -195,7 +220,7 @@ func (s *Server) handle(c net.Conn, n int, frame []byte) bool {
 		fault, s.faults = s.faults[0], s.faults[1:]
 	}
 	s.mu.Unlock()
-	return s.respond(c, q, fault)
+	return mistreat(c, q, fault, s.Delay, s.execute)
 }
 
 func parse(frame []byte) Seen {
