@@ -114,7 +114,10 @@ type Target struct {
 	Revert   time.Duration   `json:"revert,omitempty"` // the lease: fall back by yourself after
 	Dispatch []InstructionID `json:"dispatch,omitempty"`
 	Observe  bool            `json:"observe,omitempty"` // compute and show, do not write
-	Whys     []Why           `json:"whys,omitempty"`
+	// Once asks for no refresh: what was proven is left alone, so that the
+	// device falls back by itself (commissioning measures how long that takes).
+	Once bool  `json:"once,omitempty"`
+	Whys []Why `json:"whys,omitempty"`
 }
 
 // Register is a run of words at a wire address, as read or as written.
