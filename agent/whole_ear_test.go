@@ -155,9 +155,13 @@ func (e *ear) notices(id string) []string {
 	if at < 0 {
 		return nil
 	}
+	of := acks[at].Notification
+	if i := slices.IndexFunc(acks, func(h heard) bool { return h.Instruction == "" }); of == "poll" && i >= 0 {
+		of = acks[i].Notification // a poll was first, the notification came all the same
+	}
 	var out []string
 	for _, h := range acks {
-		if h.Notification == acks[at].Notification && h.Instruction == "" {
+		if h.Notification == of && h.Instruction == "" {
 			out = append(out, h.State)
 		}
 	}

@@ -26,8 +26,6 @@ type trouble struct {
 	// late means that the case starts flexd itself.
 	late bool
 	run  func(*faulty)
-	// finding names what is wrong in the product; the case waits for it.
-	finding string
 }
 
 // faulty is a running site whose market is about to go wrong.
@@ -54,9 +52,6 @@ func TestTheMarketsFaultsHaveTheirOutcomes(t *testing.T) {
 		seen[c.name] = true
 		t.Run(c.name, func(t *testing.T) {
 			t.Logf("catalogue | %s | %s | %s", c.name, c.fault, c.outcome)
-			if c.finding != "" {
-				t.Skip("finding: " + c.finding)
-			}
 			t.Parallel()
 			o := siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}, load: 700}
 			if c.change != nil {

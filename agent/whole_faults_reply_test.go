@@ -41,7 +41,7 @@ func halves() []trouble {
 				f.heal(tokenPath)
 				f.scheduled(12*time.Second, "i1")
 			}},
-		{name: "the token's answer is a page", fault: "a token is revoked and one answer with a new one is somebody's HTML page under 200", finding: "P8-2",
+		{name: "the token's answer is a page", fault: "a token is revoked and one answer with a new one is somebody's HTML page under 200",
 			outcome: "the token is asked for again within seconds and what was notified is scheduled",
 			run: func(f *faulty) {
 				must(f.t, f.market.RevokeTokens())

@@ -68,6 +68,7 @@ func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the state: %w", err)
 	}
+	db.giveBack()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -42,8 +43,10 @@ type DB struct {
 	lost bool
 	most int64 // bytes of the file beyond which nothing new is taken in
 	ids  ulids
-	once sync.Once
-	err  error
+
+	commits atomic.Uint64
+	once    sync.Once
+	err     error
 }
 
 // Open opens the state file at path, making it when it is not there. A file

@@ -10,6 +10,9 @@ import (
 	"flexd/agent/flex"
 )
 
+// soonEnough is how far ahead control has to know of a dispatch at once.
+const soonEnough = 5 * time.Minute
+
 // memory bounds how many stops of unknown targets the Board remembers until
 // the Engine has stored them.
 const memory = 4096
@@ -177,7 +180,10 @@ func (b *Board) put(recs ...flex.Record) {
 				obligation: r.Obligation,
 			}
 			b.entries[r.ID] = e
-			fresh = fresh || !shown || !e.same(old)
+			// Control looks every second anyway: thousands for other days
+			// need not wake it one by one.
+			soon := time.Until(r.Window.Start) < soonEnough || shown && time.Until(old.dispatch.Window.Start) < soonEnough
+			fresh = fresh || soon && (!shown || !e.same(old))
 		}
 		return fresh
 	})

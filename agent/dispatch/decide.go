@@ -169,16 +169,58 @@ func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Con
 		}
 		return err
 	})
-	for _, r := range e.open {
-		c.Open = append(c.Open, r)
-	}
-	slices.SortFunc(c.Open, func(a, b flex.Record) int { return cmp.Compare(a.ID, b.ID) })
+	c.Open = e.related(o, rec, ok)
 	if err != nil || isStop(o.Instruction) {
 		return c, err
 	}
 	c.Away = e.standing()
 	c.Answers, err = e.answering(ctx, o.Instruction, o.Obligation)
 	return c, err
+}
+
+// related are the open records that a verdict may touch, by id: all for a stop,
+// else those whose windows meet, and those that one of these has superseded.
+// Thousands for other days are not carried around.
+func (e *Engine) related(o flex.Offer, rec flex.Record, known bool) []flex.Record {
+	in := o.Instruction
+	if len(e.open) < manyOpen || isStop(in) {
+		return e.sortedOpen(func(flex.Record) bool { return true })
+	}
+	reach := []flex.Window{in.Window}
+	if in.Window.Open() {
+		reach[0].End = in.Window.Start.Add(MaxOpenRun)
+	}
+	if known {
+		reach = append(reach, rec.Window)
+	}
+	tied := func(r flex.Record) bool { return r.ID == in.ID || r.StopBy == in.ID || known && r.ID == rec.StopBy }
+	for _, r := range e.open {
+		if tied(r) {
+			reach = append(reach, r.Window)
+		}
+	}
+	near := func(r flex.Record) bool { return tied(r) || slices.ContainsFunc(reach, r.Window.Overlaps) }
+	heirs := map[flex.InstructionID]bool{} // one whose successor is not there would run on
+	for _, r := range e.open {
+		if near(r) {
+			heirs[r.StopBy] = true
+		}
+	}
+	return e.sortedOpen(func(r flex.Record) bool { return near(r) || heirs[r.ID] })
+}
+
+// manyOpen is from how many open records on only the related ones are looked at.
+const manyOpen = 64
+
+func (e *Engine) sortedOpen(take func(flex.Record) bool) []flex.Record {
+	var out []flex.Record
+	for _, r := range e.open {
+		if take(r) {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b flex.Record) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 // adopt takes over what was committed and shows it to control.

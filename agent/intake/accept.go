@@ -96,11 +96,8 @@ func ackOf(n flex.Notice, state flex.NoticeState, st flex.Stamp) flex.Message {
 // our 2xx and the fetch loses nothing.
 func (i *Intake) repeated(ctx context.Context, n flex.Notice) error {
 	i.log.Info("notification delivered again", "notification", short(n.ID), "door", n.Door)
-	if i.stillOpen(n.ID) {
-		return nil // whoever sends it again must not wait behind what is being admitted
-	}
-	i.admitMu <- struct{}{}
-	defer func() { <-i.admitMu }()
+	// Whoever sends it again must not wait behind what is being admitted: one
+	// that is open is fetched anyway, and one that is done nobody else writes.
 	if i.stillOpen(n.ID) {
 		return nil
 	}
