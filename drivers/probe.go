@@ -22,6 +22,8 @@ type ProbeResult struct {
 	// Problem tells why the device could not be identified though it answers.
 	Problem string        `json:"problem,omitempty"`
 	Reading *flex.Reading `json:"reading,omitempty"`
+	Maps    []Match       `json:"maps,omitempty"` // known maps whose identity holds
+	Quirks  *Quirks       `json:"quirks,omitempty"`
 }
 
 // Probe looks at an address without changing anything there.
@@ -29,10 +31,15 @@ func Probe(ctx context.Context, address string, unit uint8, log *slog.Logger) (P
 	res := ProbeResult{Driver: DriverSunSpec, Address: address, Unit: unit}
 	err := with(ctx, address, log, func(ctx context.Context, e *modbus.Endpoint) error {
 		chain, err := sunspec.Walk(ctx, e, unit)
+		if errors.Is(err, sunspec.ErrNoMap) && !gatewayOnly(err) {
+			res.byMap(KnownMaps("", log)(ctx, e, address, unit), err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 		res.Base, res.Models = chain.Base, chain.Models
+		res.Maps = KnownMaps("", log)(ctx, e, address, unit)
 		d, plate, err := identify(ctx, e, address, unit)
 		if err != nil {
 			res.Problem = err.Error()
@@ -47,6 +54,31 @@ func Probe(ctx context.Context, address string, unit uint8, log *slog.Logger) (P
 		return nil
 	})
 	return res, err
+}
+
+// byMap takes what the known maps say of a device without a SunSpec map.
+func (p *ProbeResult) byMap(found []Match, no error) {
+	p.Driver, p.Maps = "", found
+	if len(found) == 0 {
+		p.Problem = fmt.Sprintf("it speaks Modbus, but %v; and no register map that states an identity fits: name its map in the configuration, `flexd map list` shows them", no)
+		return
+	}
+	p.Driver, p.Plate = DriverMap, found[0].Plate
+}
+
+// ProbeQuirks is Probe, and how the device behaves besides: it takes up to a
+// minute, and only reads.
+func ProbeQuirks(ctx context.Context, address string, unit uint8, log *slog.Logger) (ProbeResult, error) {
+	res, err := Probe(ctx, address, unit, log)
+	if err != nil {
+		return res, err
+	}
+	q, err := Measure(ctx, address, unit, sunspec.Chain{Base: res.Base, Models: res.Models})
+	if err != nil {
+		return res, fmt.Errorf("measuring how %s behaves: %w", address, err)
+	}
+	res.Quirks = &q
+	return res, nil
 }
 
 // identify opens the device with the role it leaves no doubt about, then as
@@ -107,19 +139,7 @@ func raw(ctx context.Context, e *modbus.Endpoint, unit, fn byte, addr, count uin
 	return r.Words, err
 }
 
-// with runs f over an endpoint of its own and ends that endpoint.
+// with runs f over an endpoint of its own, treated as by default.
 func with(ctx context.Context, address string, log *slog.Logger, f func(context.Context, *modbus.Endpoint) error) error {
-	if err := checkAddress(address); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	e := modbus.NewEndpoint(address, modbus.Quirks{}, log)
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	err := f(ctx, e)
-	cancel()
-	if end := <-ended; end != nil && !errors.Is(end, context.Canceled) {
-		err = errors.Join(err, fmt.Errorf("endpoint %s: %w", address, end))
-	}
-	return err
+	return withQuirks(ctx, address, modbus.Quirks{}, log, f)
 }

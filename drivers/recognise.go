@@ -1,0 +1,75 @@
+package drivers
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"flexd/agent/flex"
+	"flexd/drivers/modbus"
+	"flexd/drivers/regmap"
+	"flexd/drivers/sunspec"
+)
+
+// Match is a register map whose identity holds on a device.
+type Match struct {
+	Map    string         `json:"map"`
+	Title  string         `json:"title"`
+	Status string         `json:"status"`
+	Plate  flex.Nameplate `json:"plate"`
+}
+
+// Recogniser tells which known maps fit a unit that answers. It only reads.
+type Recogniser func(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) []Match
+
+// KnownMaps recognises the shipped maps and those of dir, which may be empty,
+// by their identity. A map that states none cannot be told from another one
+// and is never found.
+func KnownMaps(dir string, log *slog.Logger) Recogniser {
+	names := regmap.Names()
+	if dir != "" {
+		files, _ := filepath.Glob(filepath.Join(dir, "*.yaml")) // the pattern is a constant; an unreadable folder has none
+		for _, f := range files {
+			if name := strings.TrimSuffix(filepath.Base(f), ".yaml"); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if info, err := os.Stat(dir); dir != "" && (err != nil || !info.IsDir()) {
+		log.Warn("there is no folder of register maps", "dir", dir)
+	}
+	var maps []*regmap.Map
+	for _, name := range names {
+		m, err := regmap.Load(name, dir)
+		if err != nil {
+			log.Warn("a register map is left out", "map", name, "error", err)
+			continue
+		}
+		if len(m.Identity) > 0 {
+			maps = append(maps, m)
+		}
+	}
+	return func(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) []Match {
+		var out []Match
+		for _, m := range maps {
+			if ctx.Err() != nil {
+				break
+			}
+			cfg := regmap.Config{ID: "scan", Endpoint: address, Unit: unit, Map: m, Bus: e, Log: slog.New(slog.DiscardHandler)}
+			if string(m.Role) == string(flex.RoleMeter) {
+				cfg.Sign = sunspec.ExportPositive // only looked at: nothing is read by it
+			}
+			d, err := regmap.New(cfg)
+			if err != nil {
+				continue
+			}
+			if plate, err := d.Open(ctx); err == nil {
+				out = append(out, Match{Map: m.Name, Title: m.Title, Status: string(m.Status), Plate: plate})
+			}
+		}
+		return out
+	}
+}
