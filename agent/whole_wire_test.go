@@ -80,7 +80,7 @@ type packet struct {
 	opening bool
 	payload int
 	frames  []frame
-	faults  string // what tshark finds malformed, or notes as a warning or worse
+	faults  string // what tshark finds malformed, or a refusal
 }
 
 // frame is one Modbus message.
@@ -90,7 +90,7 @@ type frame struct{ transaction, function, address, count int }
 func (c *capture) packets() []packet {
 	c.t.Helper()
 	fields := []string{"frame.number", "frame.time_epoch", "tcp.stream", "tcp.srcport", "tcp.dstport", "tcp.flags", "tcp.len",
-		"mbtcp.trans_id", "modbus.func_code", "modbus.reference_num", "modbus.word_cnt", "modbus.exception_code", "_ws.malformed", "_ws.expert.group", "_ws.expert.message", "mbtcp.prot_id"}
+		"mbtcp.trans_id", "modbus.func_code", "modbus.reference_num", "modbus.word_cnt", "modbus.exception_code", "_ws.malformed", "_ws.malformed.expert", "_ws.expert.message", "mbtcp.prot_id"}
 	args := []string{"-r", c.file, "-o", "mbtcp.tcp.port:" + strings.Join(c.ports, ","), "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a", "-E", "aggregator=;"}
 	for _, p := range c.ports {
 		args = append(args, "-d", "tcp.port=="+p+",mbtcp")
@@ -140,8 +140,9 @@ func (c *capture) packet(v []string) packet {
 		}
 		p.frames = append(p.frames, f)
 	}
-	if v[12] != "" || v[11] != "" || strings.Trim(v[15], "0;x") != "" {
-		p.faults = fmt.Sprintf("malformed %q, exception %q, protocol %q: %s", v[12], v[11], v[15], v[14])
+	// "No such register" is how a device says that its chain begins elsewhere.
+	if refused := v[11] != "" && (v[11] != "2" || slices.ContainsFunc(p.frames, isWrite)); refused || v[12]+v[13] != "" || strings.Trim(v[15], "0;x") != "" {
+		p.faults = fmt.Sprintf("malformed %q, exception %q, protocol %q: %s", v[12]+v[13], v[11], v[15], v[14])
 	}
 	return p
 }
