@@ -68,6 +68,9 @@ type siteOptions struct {
 	noBroker  bool
 	capacity  string // of the obligation, MW; default 0.01000
 	maxPower  string // of each device
+	terms     string // more keys of the market, such as "answers: ask"
+	profile   string // a market profile of its own, on top of the embedded one
+	relay     bool   // a door for envelopes of relays
 }
 
 // aBattery is 10 kW and 20 kWh, well charged, controlled through model 124.
@@ -166,13 +169,25 @@ func (s *site) writeConfig(grid string) {
 	must(s.t, os.WriteFile(key, []byte(s.market.APIKey()+"\n"), 0o600))
 	lines := []string{
 		"site: {id: whole, timezone: Europe/London, meter: grid}",
-		fmt.Sprintf("market: {base_url: %q, client_id: %q, api_key: {file: %q}, poll: %s}", market, s.market.ClientID(), key, poll),
+	}
+	terms := ""
+	if o.profile != "" {
+		profile := filepath.Join(s.dir, "profile.yaml")
+		must(s.t, os.WriteFile(profile, []byte(o.profile), 0o600))
+		terms += fmt.Sprintf(", profile: %q", profile)
+	}
+	if o.terms != "" {
+		terms += ", " + o.terms
+	}
+	lines = append(lines, fmt.Sprintf("market: {base_url: %q, client_id: %q, api_key: {file: %q}, poll: %s%s}", market, s.market.ClientID(), key, poll, terms))
+	if o.relay {
+		lines = append(lines, "ingress: {relay: on}")
 	}
 	if !o.noWebhook {
 		door := freePort(s.t)
 		s.door = "http://" + door + "/webhooks/piclo"
 		s.market.Subscribe(s.door)
-		lines = append(lines, fmt.Sprintf("ingress: {webhook: {listen: %q, path: /webhooks/piclo, tls: off}}", door))
+		lines = append(lines, fmt.Sprintf("ingress: {webhook: {listen: %q, path: /webhooks/piclo, tls: off, public_url: %q}}", door, s.door))
 	}
 	switch {
 	case o.mqtt != "":

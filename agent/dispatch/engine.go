@@ -258,7 +258,7 @@ func (e *Engine) pause() time.Duration {
 				wait = min(wait, paceSoon)
 			}
 		}
-		if !now.Before(r.Window.Start) || !r.StopAt.IsZero() {
+		if !now.Before(r.Window.Start) || !r.StopAt.IsZero() || r.State == flex.Pending {
 			wait = min(wait, paceBusy)
 		}
 	}
