@@ -64,7 +64,7 @@ func (s *Set) add(c mappedConfig, q modbus.Quirks, log *slog.Logger) error {
 	if !ok {
 		e = modbus.NewEndpoint(c.Address, q, log)
 	}
-	d, err := driver(c, e, log)
+	d, err := driver(c, e, q, log)
 	if err != nil {
 		return err
 	}
@@ -193,11 +193,11 @@ func withMap(c Config) (mappedConfig, error) {
 }
 
 // driver is the registry: the one place that knows the drivers by name.
-func driver(c mappedConfig, bus sunspec.Bus, log *slog.Logger) (Device, error) {
+func driver(c mappedConfig, bus sunspec.Bus, q modbus.Quirks, log *slog.Logger) (Device, error) {
 	switch c.Driver {
 	case DriverSunSpec:
 		return sunspec.New(sunspec.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign,
-			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, Bus: bus, Log: log})
+			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, Bus: inPieces(bus, q.MaxRead), Log: log})
 	case DriverMap:
 		return regmap.New(regmap.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign, Map: c.regs, Bus: bus, Log: log})
 	}

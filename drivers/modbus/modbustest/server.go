@@ -39,6 +39,7 @@ type Server struct {
 	conns    map[net.Conn]struct{}
 	accepted int
 	refused  int
+	first    time.Time
 	seen     []Seen
 }
 
@@ -136,6 +137,26 @@ func (s *Server) Refused() int {
 	return s.refused
 }
 
+// FirstAccept is when the first connection came.
+func (s *Server) FirstAccept() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first
+}
+
+// HangUp closes every open connection and waits until they are gone; the
+// server goes on.
+func (s *Server) HangUp() {
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	for s.Open() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // Push sends bytes that nobody asked for on every open connection.
 func (s *Server) Push(b []byte) {
 	s.mu.Lock()
@@ -160,6 +181,9 @@ func (s *Server) accept(ln net.Listener) {
 			return
 		}
 		s.mu.Lock()
+		if s.accepted == 0 {
+			s.first = time.Now()
+		}
 		s.accepted++
 		n := s.accepted
 		if s.MaxConns > 0 && len(s.conns) >= s.MaxConns {
