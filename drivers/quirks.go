@@ -43,11 +43,10 @@ const (
 // other but for the count of connections.
 func Measure(ctx context.Context, address string, unit uint8, chain sunspec.Chain) (Quirks, error) {
 	var (
-		q     Quirks
-		r     modbus.Request
-		quiet = slog.New(slog.DiscardHandler)
+		q Quirks
+		r modbus.Request
 	)
-	err := with(ctx, address, quiet, func(ctx context.Context, e *modbus.Endpoint) (err error) {
+	err := afresh(ctx, address, modbus.Quirks{}, func(ctx context.Context, e *modbus.Endpoint) (err error) {
 		if r, err = someRead(ctx, e, unit); err != nil {
 			return fmt.Errorf("no register that can be read: %w", err)
 		}
@@ -64,9 +63,35 @@ func Measure(ctx context.Context, address string, unit uint8, chain sunspec.Chai
 	if q.GapMS, err = smallestGap(ctx, address, r); err != nil {
 		return q, err
 	}
+	if err := rest(ctx, reconnectAfter); err != nil {
+		return q, err
+	}
 	q.Lines = parallel(ctx, address, r)
 	q.AtMost = q.Lines == mostLines
 	return q, ctx.Err()
+}
+
+// reconnectAfter is how long a device is left alone between two connections:
+// one that serves a single client still counts the last one for a moment.
+const reconnectAfter = 500 * time.Millisecond
+
+// afresh runs f over a connection of its own, a moment after the last one.
+func afresh(ctx context.Context, address string, q modbus.Quirks, f func(context.Context, *modbus.Endpoint) error) error {
+	if err := rest(ctx, reconnectAfter); err != nil {
+		return err
+	}
+	return withQuirks(ctx, address, q, slog.New(slog.DiscardHandler), f)
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
 }
 
 // latency times answers.
@@ -136,7 +161,7 @@ func smallestGap(ctx context.Context, address string, r modbus.Request) (int64, 
 			set.Gap = -1
 		}
 		ok := false
-		err := withQuirks(ctx, address, set, slog.New(slog.DiscardHandler), func(ctx context.Context, e *modbus.Endpoint) error {
+		err := afresh(ctx, address, set, func(ctx context.Context, e *modbus.Endpoint) error {
 			for range gapReads {
 				if _, err := e.Do(ctx, r); err != nil {
 					return nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -156,7 +157,7 @@ func peer(ctx context.Context) (name string, mayAct bool) {
 // Handler is the table of routes with their rights.
 func (s *Socket) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, rt := range routes {
+	for _, rt := range slices.Concat(routes, benchRoutes) {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			by, mayAct := peer(r.Context())
 			if rt.right == act && !mayAct {

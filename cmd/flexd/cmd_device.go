@@ -5,7 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -15,55 +16,146 @@ import (
 	"flexd/drivers"
 )
 
+// bench are the flags of the technician's verbs alone.
+type bench struct {
+	in       io.Reader // where consent is read from
+	terminal func() bool
+	yes      bool
+	quick    bool
+	units    string
+	timeout  time.Duration
+	port     int
+	parallel int
+	maps     string
+	every    time.Duration
+	count    int
+	undo     bool
+	show     bool
+	percent  int
+	seconds  int
+	revert   bool
+}
+
 func deviceCommand() command {
+	b := &bench{in: os.Stdin, terminal: onTerminal}
 	return command{
-		name: "device", args: "list | probe ID | read ID ADDRESS [COUNT]", short: "look at the site's devices",
-		long: `list shows the configured devices; probe identifies one (model chain, rating,
-how it is controlled); read prints raw registers at a wire address (counted
-from 0). They ask the running agent, which owns the only connection. With
---address the device is asked directly: use that before flexd runs.
+		name: "device", args: "VERB [ID] …", short: "find, look at, write to and commission devices",
+		long: `  list                          the configured devices
+  scan CIDR|HOST …              look for devices in a subnet, at most a /22
+  probe ID                      identify one: model chain, rating, control
+  read ID ADDRESS [COUNT]       raw registers at a wire address (counted from 0)
+  watch [ID] [ADDRESS [COUNT]]  a live table, once a second, until Ctrl-C
+  write ID ADDRESS VALUE …      write registers by hand; shows old and new, asks
+  write ID --undo               take the latest write by hand back
+  commission ID                 nudge it by 5 % of its rating for a minute each
+                                way, judge it by the meter, and sign the result
+  commission ID --show          the record, its signature verified
+
+They ask the running agent, which owns the only connection to each device;
+scan, and probe and read with --address, open connections of their own and
+leave configured devices alone while the agent runs. probe --address measures
+the device's quirks too: answer times, smallest gap, registers in a read,
+connections at once. It only reads.
+
+write is refused while the device is under control or held, and for registers
+that flexd controls. A negative number is written as its two's complement:
+-500 is 0xFE0C. commission is refused while a dispatch runs or is near, and
+ends in a release, after Ctrl-C too.
 
 Examples:
   flexd device list
-  flexd device probe bat1
+  flexd device scan 192.168.10.0/24
+  flexd device probe --address 192.168.10.22:502 --unit 1
   flexd device read bat1 40000 4
-  flexd device probe --address 192.168.10.22:502 --unit 1`,
-		flags: func(fs *flag.FlagSet, o *options) {
-			fs.StringVar(&o.address, "address", "", "ask this `host:port` directly, without the agent")
-			fs.IntVar(&o.unit, "unit", 1, "Modbus unit id, with --address (`number`)")
-			fs.IntVar(&o.function, "fn", 3, "function code for read: 3 holding, 4 input (`number`)")
-		},
-		run: device,
+  flexd device watch bat1
+  flexd device write bat1 40233 0 --fn 6
+  flexd device commission bat1 --revert`,
+		flags: b.flags,
+		run:   func(ctx context.Context, o *options) error { return device(ctx, o, b) },
 	}
 }
 
-func device(ctx context.Context, o *options) error {
-	if len(o.args) == 0 {
-		return usage("needs a verb: list, probe or read")
+func (b *bench) flags(fs *flag.FlagSet, o *options) {
+	fs.StringVar(&o.address, "address", "", "probe, read: ask this `host:port` directly, without the agent")
+	fs.IntVar(&o.unit, "unit", 1, "Modbus unit id, with --address (`number`)")
+	fs.IntVar(&o.function, "fn", 0, "function code (`number`): 3 holding or 4 input to read (default 3), 6 or 16 to write (default 16)")
+	fs.BoolVar(&b.yes, "yes", false, "write, commission: do not ask")
+	fs.BoolVar(&b.quick, "quick", false, "probe --address: do not measure quirks")
+	fs.StringVar(&b.units, "units", "", "scan: unit ids to ask (`list`; default 1,2,3,100,126,247)")
+	fs.DurationVar(&b.timeout, "timeout", time.Second, "scan: for a connect and for an answer (`duration`)")
+	fs.IntVar(&b.port, "port", 502, "scan: TCP port where the target names none (`number`)")
+	fs.IntVar(&b.parallel, "parallel", 32, "scan: hosts at once, at most 32 (`number`)")
+	fs.StringVar(&b.maps, "maps", "", "scan: `folder` with register maps of your own")
+	fs.DurationVar(&b.every, "every", time.Second, "watch: pause between two looks (`duration`)")
+	fs.IntVar(&b.count, "count", 0, "watch: end after so many looks (`number`; default never)")
+	fs.BoolVar(&b.undo, "undo", false, "write: take the latest write by hand back")
+	fs.BoolVar(&b.show, "show", false, "commission: show the stored record")
+	fs.IntVar(&b.percent, "percent", 0, "commission: size of a nudge, % of the rating (`number`; default 5)")
+	fs.IntVar(&b.seconds, "seconds", 0, "commission: length of a nudge (`number`; default 60)")
+	fs.BoolVar(&b.revert, "revert", false, "commission: stop the refresh and wait for the fall-back as well")
+}
+
+// verb is one of the device verbs. direct ones may go without the agent.
+type verb struct {
+	direct bool
+	needs  int // arguments at least, the device id among them
+	most   int
+	codes  []int // function codes, the default first
+	run    func(ctx context.Context, o *options, b *bench, id flex.DeviceID, args []string) error
+}
+
+func verbs() map[string]verb {
+	reads, writes := []int{3, 4}, []int{16, 6}
+	return map[string]verb{
+		"list": {run: func(ctx context.Context, o *options, _ *bench, _ flex.DeviceID, _ []string) error {
+			return deviceList(ctx, o)
+		}},
+		"scan":       {most: 1024, run: deviceScan},
+		"probe":      {direct: true, needs: 1, most: 1, run: deviceProbe},
+		"read":       {direct: true, needs: 1, most: 3, codes: reads, run: deviceRead},
+		"watch":      {most: 3, codes: reads, run: deviceWatch},
+		"write":      {needs: 1, most: 125, codes: writes, run: deviceWrite},
+		"commission": {needs: 1, most: 1, run: deviceCommission},
 	}
-	verb, rest := o.args[0], o.args[1:]
+}
+
+const verbNames = "list, scan, probe, read, watch, write or commission"
+
+func device(ctx context.Context, o *options, b *bench) error {
+	if len(o.args) == 0 {
+		return usage("needs a verb: %s", verbNames)
+	}
+	name, args := o.args[0], o.args[1:]
+	v, ok := verbs()[name]
+	if !ok {
+		return usage("there is no verb %q: use %s", name, verbNames)
+	}
 	if o.unit < 1 || o.unit > 255 {
 		return usage("--unit goes from 1 to 255")
 	}
-	if o.function != 3 && o.function != 4 {
-		return usage("--fn is 3 or 4")
+	if o.function == 0 && len(v.codes) > 0 {
+		o.function = v.codes[0]
 	}
-	if o.address == "" && verb != "list" {
-		if len(rest) == 0 {
-			return usage("device %s needs a device id, or --address", verb)
-		}
-	} else {
-		rest = append([]string{""}, rest...)
+	if o.function != 0 && !slices.Contains(v.codes, o.function) {
+		return usage("--fn %d does not fit device %s", o.function, name)
 	}
-	switch verb {
-	case "list":
-		return deviceList(ctx, o)
-	case "probe":
-		return deviceProbe(ctx, o, flex.DeviceID(rest[0]))
-	case "read":
-		return deviceRead(ctx, o, flex.DeviceID(rest[0]), rest[1:])
+	if o.address != "" && !v.direct {
+		return usage("device %s goes through the agent: --address is for probe and read", name)
 	}
-	return usage("there is no verb %q: use list, probe or read", verb)
+	if o.address != "" || name == "scan" {
+		args = append([]string{""}, args...)
+	}
+	if len(args) < v.needs {
+		return usage("device %s needs a device id", name)
+	}
+	if len(args) > max(v.most, 0) && name != "scan" {
+		return usage("device %s takes at most %d arguments", name, v.most)
+	}
+	var id flex.DeviceID
+	if len(args) > 0 {
+		id, args = flex.DeviceID(args[0]), args[1:]
+	}
+	return v.run(ctx, o, b, id, args)
 }
 
 func deviceList(ctx context.Context, o *options) error {
@@ -81,73 +173,57 @@ func deviceList(ctx context.Context, o *options) error {
 	})
 }
 
-// directLimit bounds a direct conversation with a device.
-const directLimit = 30 * time.Second
-
-func deviceProbe(ctx context.Context, o *options, id flex.DeviceID) error {
-	var found local.Probe
-	if o.address == "" {
-		p, err := local.Dial(o.socket).Probe(ctx, id)
-		if err != nil {
-			return err
-		}
-		found = p
-	} else {
-		ctx, cancel := context.WithTimeout(ctx, directLimit)
-		defer cancel()
-		p, err := drivers.Probe(ctx, o.address, uint8(o.unit), slog.New(slog.DiscardHandler))
-		if err != nil {
-			return err
-		}
-		found = local.Probe{Address: o.address, Unit: uint8(o.unit), Plate: p.Plate, Reading: p.Reading}
-	}
-	return o.print(found, func(w io.Writer) { probeText(w, found) })
-}
-
-func probeText(w io.Writer, p local.Probe) {
-	n := p.Plate
-	fmt.Fprintf(w, "%s %s  firmware %s  serial %s  at %s unit %d\n", n.Manufacturer, n.Model, orDash(n.Firmware), orDash(n.Serial), p.Address, p.Unit)
-	fmt.Fprintf(w, "  role %s  rating %s  charge %s  discharge %s\n", orDash(string(n.Role)), n.MaxPower, n.MaxCharge, n.MaxDischarge)
-	fmt.Fprintf(w, "  control: %s  can: %s  step %s  falls back by itself: %v\n", orDash(n.Method), ids(n.Can), n.Step, n.Revert)
-	for _, line := range n.Detail {
-		fmt.Fprintf(w, "  %s\n", line)
-	}
-	if p.Reading != nil {
-		fmt.Fprintf(w, "  now: %s  SoC %s  %s\n", power(p.Reading), soc(p.Reading), p.Reading.Status)
-	}
-}
-
-func deviceRead(ctx context.Context, o *options, id flex.DeviceID, args []string) error {
-	if len(args) < 1 || len(args) > 2 {
-		return usage("device read needs a wire address and at most a count")
-	}
-	addr, err := strconv.ParseUint(args[0], 0, 16)
+func deviceRead(ctx context.Context, o *options, _ *bench, id flex.DeviceID, args []string) error {
+	addr, count, err := span(args)
 	if err != nil {
-		return usage("%q is not a wire address from 0 to 65535", args[0])
+		return err
 	}
-	count := uint64(1)
-	if len(args) == 2 {
-		if count, err = strconv.ParseUint(args[1], 10, 8); err != nil || count < 1 || count > 125 {
-			return usage("%q is not a count from 1 to 125", args[1])
-		}
-	}
-	if addr+count > 65536 {
-		return usage("%d registers from %d go past 65535", count, addr)
-	}
-	words, err := readWords(ctx, o, id, uint16(addr), uint16(count))
+	words, err := readWords(ctx, o, id, addr, count)
 	if err != nil {
 		return err
 	}
 	return o.print(words, func(w io.Writer) {
 		for i, v := range words {
-			fmt.Fprintf(w, "%5d  0x%04X  %5d  %6d\n", int(addr)+i, v, v, int16(v))
+			fmt.Fprintln(w, wordText(int(addr)+i, v))
 		}
 	})
 }
 
+// wordText is a register for people.
+func wordText(addr int, v uint16) string {
+	return fmt.Sprintf("%5d  0x%04X  %5d  %6d", addr, v, v, int16(v))
+}
+
+// span reads a wire address and a count of registers.
+func span(args []string) (addr, count uint16, err error) {
+	if len(args) < 1 || len(args) > 2 {
+		return 0, 0, usage("needs a wire address and at most a count")
+	}
+	a, err := strconv.ParseUint(args[0], 0, 16)
+	if err != nil {
+		return 0, 0, usage("%q is not a wire address from 0 to 65535", args[0])
+	}
+	n := uint64(1)
+	if len(args) == 2 {
+		if n, err = strconv.ParseUint(args[1], 10, 8); err != nil || n < 1 || n > 125 {
+			return 0, 0, usage("%q is not a count from 1 to 125", args[1])
+		}
+	}
+	if a+n > 65536 {
+		return 0, 0, usage("%d registers from %d go past 65535", n, a)
+	}
+	return uint16(a), uint16(n), nil
+}
+
+// directLimit bounds a direct conversation with a device.
+const directLimit = 30 * time.Second
+
 func readWords(ctx context.Context, o *options, id flex.DeviceID, addr, count uint16) ([]uint16, error) {
 	if o.address == "" {
 		return local.Dial(o.socket).Registers(ctx, id, byte(o.function), addr, count)
+	}
+	if err := free(ctx, o, o.address); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, directLimit)
 	defer cancel()

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/agent/local"
+	"flexd/drivers"
+)
+
+// quirksLimit bounds a probe that measures: mostly waiting for what times out.
+const quirksLimit = 2 * time.Minute
+
+// taken are the addresses of the running agent's devices: they belong to it.
+// Without a running agent there are none.
+func taken(ctx context.Context, o *options) ([]string, error) {
+	st, err := local.Dial(o.socket).Status(ctx)
+	if errors.Is(err, local.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot learn which devices the agent has open: %w", err)
+	}
+	var out []string
+	for _, d := range st.Devices {
+		out = append(out, d.Endpoint)
+	}
+	return out, nil
+}
+
+// free refuses an address that the running agent has open: a second connection
+// makes some devices drop the first.
+func free(ctx context.Context, o *options, address string) error {
+	own, err := taken(ctx, o)
+	if err != nil {
+		return err
+	}
+	if drivers.SameHosts(ctx, own)(address) {
+		return flex.Refuse(flex.ReasonOverlap, "%s belongs to a configured device and flexd runs: ask by the device's id, or stop flexd", address)
+	}
+	return nil
+}
+
+func deviceProbe(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ []string) error {
+	if o.address == "" {
+		p, err := local.Dial(o.socket).Probe(ctx, id)
+		if err != nil {
+			return err
+		}
+		return o.print(p, func(w io.Writer) {
+			plateText(w, p.Plate, p.Address, p.Unit)
+			readingText(w, p.Reading)
+		})
+	}
+	if err := free(ctx, o, o.address); err != nil {
+		return err
+	}
+	probe, limit := drivers.ProbeQuirks, quirksLimit
+	if b.quick {
+		probe, limit = drivers.Probe, directLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	p, err := probe(ctx, o.address, uint8(o.unit), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return o.print(p, func(w io.Writer) { probeText(w, p) })
+}
+
+func probeText(w io.Writer, p drivers.ProbeResult) {
+	if p.Problem != "" {
+		fmt.Fprintf(w, "%s unit %d: %s\n", p.Address, p.Unit, p.Problem)
+	} else {
+		plateText(w, p.Plate, p.Address, p.Unit)
+	}
+	if len(p.Models) > 0 {
+		var chain []string
+		for _, m := range p.Models {
+			chain = append(chain, fmt.Sprintf("%d@%d", m.ID, m.Addr))
+		}
+		fmt.Fprintf(w, "  chain from %d: %s\n", p.Base, strings.Join(chain, " "))
+	}
+	for _, m := range p.Maps {
+		fmt.Fprintf(w, "  fits the register map %s (%s, %s)\n", m.Map, m.Title, m.Status)
+	}
+	readingText(w, p.Reading)
+	if q := p.Quirks; q != nil {
+		fmt.Fprintf(w, "  answers in %d ms, at most %d ms; a timeout of %d ms fits\n", q.LatencyMS, q.SlowestMS, q.Timeout)
+		gap := fmt.Sprintf("smallest gap that works: %d ms", q.GapMS)
+		if q.GapMS < 0 {
+			gap = "no gap up to 500 ms works"
+		}
+		fmt.Fprintf(w, "  %s; registers in one read: %d%s\n", gap, q.MaxRead, orMore(q.AtLeast))
+		fmt.Fprintf(w, "  connections at once: %d%s; a register that is not there: %s\n", q.Lines, orMore(q.AtMost), q.Illegal)
+	}
+}
+
+func orMore(more bool) string {
+	if more {
+		return " or more"
+	}
+	return ""
+}
+
+func plateText(w io.Writer, n flex.Nameplate, address string, unit uint8) {
+	fmt.Fprintf(w, "%s %s  firmware %s  serial %s  at %s unit %d\n", n.Manufacturer, n.Model, orDash(n.Firmware), orDash(n.Serial), address, unit)
+	fmt.Fprintf(w, "  role %s  rating %s  charge %s  discharge %s\n", orDash(string(n.Role)), n.MaxPower, n.MaxCharge, n.MaxDischarge)
+	fmt.Fprintf(w, "  control: %s  can: %s  step %s  falls back by itself: %v\n", orDash(n.Method), ids(n.Can), n.Step, n.Revert)
+	for _, line := range n.Detail {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
+}
+
+func readingText(w io.Writer, r *flex.Reading) {
+	if r != nil {
+		fmt.Fprintf(w, "  now: %s  SoC %s  %s\n", power(r), soc(r), r.Status)
+	}
+}
