@@ -19,9 +19,7 @@ func downs() []trouble {
 			run: func(f *faulty) {
 				f.market.SetFault(everywhere, gone)
 				f.begin()
-				if code := f.notify(demo.Notice{}, distant("i1", 1)); code != http.StatusServiceUnavailable {
-					f.t.Errorf("a notification that nobody can judge is answered %d", code)
-				}
+				f.unjudged(distant("i1", 1))
 				f.heal(everywhere)
 				f.insist(30*time.Second, distant("i1", 1))
 				f.scheduled(30*time.Second, "i1")
@@ -285,4 +283,12 @@ func TestTheCatalogueIsLargeAndPlain(t *testing.T) {
 		t.Errorf("only %d faults", len(all))
 	}
 	t.Logf("%d faults", len(all))
+}
+
+// unjudged sends what nobody can judge for want of a key.
+func (f *faulty) unjudged(in demo.Instruction) {
+	f.t.Helper()
+	if code := f.notify(demo.Notice{}, in); code != http.StatusServiceUnavailable {
+		f.t.Errorf("a notification that nobody can judge is answered %d", code)
+	}
 }

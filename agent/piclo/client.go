@@ -68,7 +68,7 @@ func safeTransport() *http.Transport {
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        90 * time.Second,
 		MaxIdleConnsPerHost:    4,
-		MaxConnsPerHost:        16,
+		MaxConnsPerHost:        32, // what hangs leaves room for the token and for polls
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
 	}
