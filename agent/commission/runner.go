@@ -137,22 +137,19 @@ func (t *trial) steps(ctx context.Context, steps []Step) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
-		switch s.Name {
-		case StepBase:
+		switch {
+		case s.Name == StepBase:
 			was = settled(samples)
 			if was.device.n == 0 || was.meter.n == 0 {
 				return flex.Refuse(flex.ReasonDeviceUnavailable, "%s or the meter gave no power in %v", t.id, s.Hold)
 			}
 			continue
-		case StepAfter:
-			continue
-		case StepRevert:
-			if told.IsZero() {
-				continue
-			}
+		case s.Name == StepRevert && !told.IsZero():
 			if err := t.fallBack(ctx, s); err != nil {
 				return fmt.Errorf("%s: %w", s.Name, err)
 			}
+			continue
+		case s.Name == StepRevert, s.Name == StepAfter:
 			continue
 		}
 		res := JudgeStep(s, told, was, samples)

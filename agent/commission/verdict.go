@@ -74,6 +74,7 @@ func Judge(steps []StepResult, revert *RevertResult, lines *Lines, falls bool) (
 	}
 	m.Direction, m.MeterPercent = direction(steps)
 	switch m.Direction {
+	case DirectionRight:
 	case DirectionWrong:
 		out = append(out, Problem{ProblemSign, fmt.Sprintf("the meter moved %d %% of the device's way, against it: the sign of the meter or of the device is the wrong way round", m.MeterPercent), true})
 	case DirectionUnclear:
