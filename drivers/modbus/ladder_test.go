@@ -212,3 +212,41 @@ func checkOutcome(t *testing.T, r modbus.Request, resp modbus.Response, err, wan
 		t.Errorf("both uncertain and not sent: %v", err)
 	}
 }
+
+// What the library alone made of each fault was measured: it lost all later
+// calls, took in wrong answers, or misnamed them. Each of those is a rung.
+func TestEveryMeasuredFaultOfTheLibraryIsCured(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		faults []modbustest.Fault
+	}{
+		{"answer too late, server in order", []modbustest.Fault{modbustest.Late}},
+		{"frame split by a pause longer than the timeout", []modbustest.Fault{modbustest.Split}},
+		{"one byte at a time", []modbustest.Fault{modbustest.Drip}},
+		{"TCP reset", []modbustest.Fault{modbustest.Reset, modbustest.ResetBefore}},
+		{"peer closes after an answer", []modbustest.Fault{modbustest.CloseAfter}},
+		{"garbage text", []modbustest.Fault{modbustest.Garbage}},
+		{"header length 0 and trailing bytes", []modbustest.Fault{modbustest.ZeroLength}},
+		{"answer sent twice", []modbustest.Fault{modbustest.Duplicate}},
+		{"wrong transaction id once", []modbustest.Fault{modbustest.WrongTxid}},
+		{"wrong unit id once", []modbustest.Fault{modbustest.WrongUnit}},
+		{"fewer or more bytes than registers", []modbustest.Fault{modbustest.ShortCount, modbustest.LongCount, modbustest.LyingCount}},
+		{"byte count 0", []modbustest.Fault{modbustest.ZeroCount}},
+		{"function 4 answered to function 3", []modbustest.Fault{modbustest.WrongFunc}},
+		{"exception without a code", []modbustest.Fault{modbustest.BareException}},
+		{"early answer glued to the one before", []modbustest.Fault{modbustest.EarlyAnswer}},
+	} {
+		for _, fault := range row.faults {
+			t.Run(row.name+"/"+fault.String(), func(t *testing.T) {
+				t.Parallel()
+				for _, rung := range ladder {
+					if rung.fault == fault {
+						climb(t, fault, read(10, 3), rung.read, rung.after)
+						return
+					}
+				}
+				t.Error("the fault has no rung")
+			})
+		}
+	}
+}

@@ -97,6 +97,13 @@ func bubble(t *testing.T, d *device, q Quirks, body func(t *testing.T, e *Endpoi
 	})
 }
 
+// count is how many requests the device has seen.
+func (d *device) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.seen)
+}
+
 func readOf(unit byte) Request {
 	return Request{Unit: unit, Func: ReadHolding, Count: 2}
 }

@@ -11,7 +11,8 @@ import (
 
 // unit is what is known of one unit id behind the endpoint. A gateway lives
 // while a device behind it is dead, and each question to the dead one costs
-// its neighbours a timeout; so a unit backs off alone. Guarded by Endpoint.mu.
+// its neighbours a timeout; so a unit backs off alone. One without neighbours
+// does not: the connection's own back-off is enough. Guarded by Endpoint.mu.
 type unit struct {
 	stats    UnitStats
 	failures int       // in a row
@@ -74,6 +75,9 @@ func (e *Endpoint) account(r Request, err error, failed bool, now time.Time) {
 	u.stats.Failures++
 	u.failures++
 	u.failed = now
+	if len(e.units) < 2 {
+		return // there is nobody to spare
+	}
 	u.next = now.Add(backOffAfter(u.failures, e.q))
 	if u.failures == 2 { // once is a fault, twice is a state
 		e.log.Warn("unit fails, retrying with growing pauses", "unit", r.Unit, "error", err)
