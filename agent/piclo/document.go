@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"flexd/agent/trust"
 )
@@ -44,11 +45,22 @@ func decodeObject(raw []byte) (map[string]any, error) {
 // own bytes.
 func rawAt(raw json.RawMessage, p pointer) (json.RawMessage, bool) {
 	for _, part := range p {
-		var m map[string]json.RawMessage
-		if json.Unmarshal(raw, &m) != nil {
-			return nil, false
+		raw = bytes.TrimSpace(raw)
+		var next json.RawMessage
+		ok := false
+		switch {
+		case len(raw) > 0 && raw[0] == '{':
+			var m map[string]json.RawMessage
+			if json.Unmarshal(raw, &m) == nil {
+				next, ok = m[part]
+			}
+		case len(raw) > 0 && raw[0] == '[':
+			var list []json.RawMessage
+			i, err := strconv.Atoi(part)
+			if err == nil && json.Unmarshal(raw, &list) == nil && i >= 0 && i < len(list) {
+				next, ok = list[i], true
+			}
 		}
-		next, ok := m[part]
 		if !ok {
 			return nil, false
 		}

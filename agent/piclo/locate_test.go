@@ -102,8 +102,19 @@ func TestASignatureIsFoundWhereTheProfileSays(t *testing.T) {
 	}
 }
 
-func TestOneDetachedSignatureOverTwoBodiesIsTwoNotices(t *testing.T) {
-	if digest([]byte("a..b"), []byte("x")) == digest([]byte("a..b"), []byte("y")) || digest([]byte("a"), nil) == digest([]byte("b"), nil) {
+func TestTheNameOfANotificationIsThatOfAllThatWasSigned(t *testing.T) {
+	srv := newFakeMarket(t)
+	m := marketWith(t, srv, "notification: {serialization: detached, location: [header], header: X-Signature}\n")
+	names := map[flex.NotificationID]bool{}
+	for _, payload := range []string{payloadFor(srv.URL), payloadFor(srv.URL, "set=1", "set=2")} {
+		token := forms(t, payload).detached
+		n, err := m.Verify(t.Context(), flex.Envelope{Header: map[string][]string{"X-Signature": {token}}, Body: []byte(payload)})
+		if err != nil || n.ID != digest([]byte(token), []byte(payload)) || n.ID == digest([]byte(token), nil) {
+			t.Errorf("%s: %v", n.ID, err)
+		}
+		names[n.ID] = true
+	}
+	if len(names) != 2 {
 		t.Error("two notifications have one name")
 	}
 }

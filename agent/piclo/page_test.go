@@ -107,6 +107,20 @@ func TestAPageBeyondTheEndMayBeNotFoundButTheFirstMayNot(t *testing.T) {
 	}
 }
 
+func TestAPointerFollowsObjectsAndListsAndKeepsTheBytes(t *testing.T) {
+	doc := ` {"a" : [ {"b": 1.50 }, [2] ], "c":"x"} `
+	for ptr, want := range map[string]string{"/a/0/b": "1.50", "/a/1": "[2]", "/a/1/0": "2", "/c": `"x"`, "/a/2": "", "/a/-1": "", "/a/x": "", "/c/d": "", "/d": "", "/a/0/b/c": ""} {
+		p, err := parsePointer(ptr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, ok := rawAt([]byte(doc), p)
+		if ok != (want != "") || string(raw) != want {
+			t.Errorf("%s: %q, %v", ptr, raw, ok)
+		}
+	}
+}
+
 func FuzzNextLink(f *testing.F) {
 	f.Add(`<https://a/?p=2>; rel="next", <b>; rel=prev`)
 	f.Add(`<>; rel=next;;`)

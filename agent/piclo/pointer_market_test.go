@@ -143,6 +143,15 @@ func TestAnUnsignedPointerCanOnlyCauseAFetchFromOurMarket(t *testing.T) {
 	}
 }
 
+func TestACountThatNobodyVouchesForIsNotExpected(t *testing.T) {
+	srv := newFakeMarket(t)
+	m := marketWith(t, srv, "notification: {signature: none}\n")
+	n, err := m.Verify(t.Context(), flex.Envelope{Body: []byte(payloadFor(srv.URL))})
+	if err != nil || n.Count != 0 || !n.IssuedAt.IsZero() {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
 func TestAStaticTokenThatCannotBeOneIsNamed(t *testing.T) {
 	for _, key := range []string{"", " \n", "two words", "line\nbreak", strings.Repeat("x", maxTokenText+1)} {
 		tk := &tokens{profile: profileToken{Kind: tokenStatic}, key: func() (string, error) { return key, nil }}

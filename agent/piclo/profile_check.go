@@ -22,7 +22,7 @@ func (m misfit) at(tree *yaml.Node) string {
 }
 
 // leadingPath finds the setting that a message begins with.
-var leadingPath = regexp.MustCompile(`^([a-z_]+(?:\.[a-z_]+)*) (.*)$`)
+var leadingPath = regexp.MustCompile(`^([a-z_]+(?:\.[a-z_]+)*):? (.*)$`)
 
 // check finds what no profile can do without and what contradicts itself.
 func (p *Profile) check() []misfit {
@@ -35,7 +35,6 @@ func (p *Profile) check() []misfit {
 	calls = append(calls, p.Subscription.check()...)
 	calls = append(calls, p.Availability.check()...)
 	for _, text := range calls {
-		text = strings.Replace(text, ": ", " ", 1)
 		if f := leadingPath.FindStringSubmatch(text); f != nil {
 			out = append(out, misfit{f[1], f[2]})
 		} else {
@@ -74,7 +73,7 @@ func (p *Profile) checkNotification() []misfit {
 	bad := func(path, format string, args ...any) {
 		out = append(out, misfit{"notification." + path, fmt.Sprintf(format, args...)})
 	}
-	if len(n.Event) == 0 == (n.EventName != "") && n.EventName == "" {
+	if len(n.Event) > 0 && n.EventName == "" {
 		bad("event_name", "must not be empty while notification.event looks for it")
 	}
 	if n.Signature == signatureNone {
