@@ -207,6 +207,9 @@ func TestAHybridsBatteryMakesUpWhatTheSunLacks(t *testing.T) {
 		b := bank(40000, battery124(drivertest.Scale{Pct: -2}))
 		b.Set(103, 14, uint16(c.sun))
 		d := open(t, b, sunspec.Config{Role: flex.RoleHybrid})
+		if plate, err := d.Open(t.Context()); err != nil || !plate.Follow {
+			t.Errorf("control is not told to follow the sun: %+v, %v", plate, err)
+		}
 		snapshot(t, d)
 		rec := apply(t, d, set(c.ac))
 		got, _ := drivertest.On(b, nil, set(1)).Told()

@@ -59,6 +59,7 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 	if role != flex.RoleMeter {
 		f.set, f.cap = methods(role, im)
 		f.rate(im)
+		f.plate.Follow = role == flex.RoleHybrid && f.set == rates // the battery makes up what the sun lacks
 	}
 	f.capabilities(im)
 	return f, nil
