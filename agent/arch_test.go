@@ -39,6 +39,7 @@ var arrows = map[string][]string{
 	"agent/allocate":            {"agent/flex"},
 	"agent/dispatch":            {"agent/allocate"},
 	"agent/control":             {"agent/allocate"},
+	"agent/commission":          {"agent/trust"},
 	"agent/fleet":               {"agent/trust"},
 	"agent/fleet/fleettest":     {"agent/fleet"},
 	"agent/local":               {},

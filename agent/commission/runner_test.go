@@ -20,66 +20,71 @@ func codes(r Record) []string {
 	return out
 }
 
+// behaviour is a device that is tried, and what must be found of it.
+type behaviour struct {
+	name   string
+	make   func(*plant)
+	revert bool
+	want   []string // problems
+	proven bool
+	also   func(t *testing.T, r Record, p *plant)
+}
+
+var behaviours = []behaviour{
+	{"a good battery", func(*plant) {}, true, nil, true, func(t *testing.T, r Record, p *plant) {
+		m := r.Measured
+		if m.ReactionMS < 1500 || m.ReactionMS > 3500 || m.SettleMS < m.ReactionMS || m.SettleMS > 6000 || m.RampWPS < 200 || m.RampWPS > 600 {
+			t.Errorf("reaction %d, settle %d, ramp %d", m.ReactionMS, m.SettleMS, m.RampWPS)
+		}
+		if m.Negative == nil || !*m.Negative || m.MeterPercent < 95 || m.MeterPercent > 105 {
+			t.Errorf("negative %v, meter %d", m.Negative, m.MeterPercent)
+		}
+		if m.Revert == nil || m.Revert.AfterMS == nil || *m.Revert.AfterMS < 60_000 || *m.Revert.AfterMS > 64_000 {
+			t.Errorf("revert %+v", m.Revert)
+		}
+		if want := []flex.Watts{500, -500, 500}; !slices.Equal(p.targets, want) {
+			t.Errorf("targets %v", p.targets)
+		}
+		if tune := m.Tune(); !tune.Falls || tune.Stays || tune.Lead == 0 || tune.Settle == 0 || tune.Revert < time.Minute {
+			t.Errorf("tuning %+v", tune)
+		}
+	}},
+	{"a meter with the wrong sign", func(p *plant) { p.meterSign = -1 }, false, []string{ProblemSign}, false, nil},
+	{"a device that ignores", func(p *plant) { p.ignores = true }, false, []string{ProblemIgnores, ProblemUnclear}, false, nil},
+	{"a device that moves the wrong way", func(p *plant) { p.inverted = true }, false, []string{ProblemInverted}, false, nil},
+	{"registers that never hold", func(p *plant) { p.deaf = true }, false, []string{ProblemNotTaken, ProblemUnclear}, false, nil},
+	{"a slow device", func(p *plant) { p.delay, p.ramp = 20*time.Second, 25 }, false, nil, true, func(t *testing.T, r Record, _ *plant) {
+		if r.Measured.ReactionMS < 20_000 || r.Measured.SettleMS < 30_000 || r.Measured.RampWPS > 40 {
+			t.Errorf("%+v", r.Measured)
+		}
+	}},
+	{"too slow to be there within the nudge", func(p *plant) { p.ramp = 5 }, false, []string{ProblemNotReached}, true, func(t *testing.T, r Record, _ *plant) {
+		if r.Measured.SettleMS != 0 {
+			t.Errorf("a settling time of %d ms is claimed", r.Measured.SettleMS)
+		}
+	}},
+	{"a battery that does not charge", func(p *plant) { p.noCharge = true }, false, []string{ProblemNoNegative}, true, func(t *testing.T, r Record, _ *plant) {
+		if r.Measured.Negative == nil || *r.Measured.Negative {
+			t.Error("negative powers pass")
+		}
+	}},
+	{"a device that never falls back", func(p *plant) { p.neverFalls = true }, true, []string{ProblemNoRevert}, true, func(t *testing.T, r Record, p *plant) {
+		if !r.Measured.Tune().Stays || p.longest < 80*time.Second {
+			t.Errorf("%+v, waited %v", r.Measured.Tune(), p.longest)
+		}
+	}},
+	{"a load that hides everything", func(p *plant) {
+		p.load = func(at time.Duration) float64 { return 3000 + 3000*float64(int(at.Seconds()/47)%2) }
+	}, false, []string{ProblemUnclear}, false, nil},
+	{"a battery that works: nudged around what it does", func(p *plant) { p.base, p.power = 3000, 3000 }, false, nil, true, func(t *testing.T, _ Record, p *plant) {
+		if want := []flex.Watts{3500, 2500, -500}; !slices.Equal(p.targets, want) {
+			t.Errorf("targets %v", p.targets)
+		}
+	}},
+}
+
 func TestWhatADeviceDoesIsFound(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		make   func(*plant)
-		revert bool
-		want   []string // problems
-		proven bool
-		also   func(t *testing.T, r Record, p *plant)
-	}{
-		{"a good battery", func(*plant) {}, true, nil, true, func(t *testing.T, r Record, p *plant) {
-			m := r.Measured
-			if m.ReactionMS < 1500 || m.ReactionMS > 3500 || m.SettleMS < m.ReactionMS || m.SettleMS > 6000 || m.RampWPS < 200 || m.RampWPS > 600 {
-				t.Errorf("reaction %d, settle %d, ramp %d", m.ReactionMS, m.SettleMS, m.RampWPS)
-			}
-			if m.Negative == nil || !*m.Negative || m.MeterPercent < 95 || m.MeterPercent > 105 {
-				t.Errorf("negative %v, meter %d", m.Negative, m.MeterPercent)
-			}
-			if m.Revert == nil || m.Revert.AfterMS == nil || *m.Revert.AfterMS < 60_000 || *m.Revert.AfterMS > 64_000 {
-				t.Errorf("revert %+v", m.Revert)
-			}
-			if want := []flex.Watts{500, -500, 500}; !slices.Equal(p.targets, want) {
-				t.Errorf("targets %v", p.targets)
-			}
-			if tune := m.Tune(); !tune.Falls || tune.Stays || tune.Lead == 0 || tune.Settle == 0 || tune.Revert < time.Minute {
-				t.Errorf("tuning %+v", tune)
-			}
-		}},
-		{"a meter with the wrong sign", func(p *plant) { p.meterSign = -1 }, false, []string{ProblemSign}, false, nil},
-		{"a device that ignores", func(p *plant) { p.ignores = true }, false, []string{ProblemIgnores, ProblemUnclear}, false, nil},
-		{"a device that moves the wrong way", func(p *plant) { p.inverted = true }, false, []string{ProblemInverted}, false, nil},
-		{"registers that never hold", func(p *plant) { p.deaf = true }, false, []string{ProblemNotTaken, ProblemUnclear}, false, nil},
-		{"a slow device", func(p *plant) { p.delay, p.ramp = 20*time.Second, 25 }, false, nil, true, func(t *testing.T, r Record, _ *plant) {
-			if r.Measured.ReactionMS < 20_000 || r.Measured.SettleMS < 30_000 || r.Measured.RampWPS > 40 {
-				t.Errorf("%+v", r.Measured)
-			}
-		}},
-		{"too slow to be there within the nudge", func(p *plant) { p.ramp = 5 }, false, []string{ProblemNotReached}, true, func(t *testing.T, r Record, _ *plant) {
-			if r.Measured.SettleMS != 0 {
-				t.Errorf("a settling time of %d ms is claimed", r.Measured.SettleMS)
-			}
-		}},
-		{"a battery that does not charge", func(p *plant) { p.noCharge = true }, false, []string{ProblemNoNegative}, true, func(t *testing.T, r Record, _ *plant) {
-			if r.Measured.Negative == nil || *r.Measured.Negative {
-				t.Error("negative powers pass")
-			}
-		}},
-		{"a device that never falls back", func(p *plant) { p.neverFalls = true }, true, []string{ProblemNoRevert}, true, func(t *testing.T, r Record, p *plant) {
-			if !r.Measured.Tune().Stays || p.longest < 80*time.Second {
-				t.Errorf("%+v, waited %v", r.Measured.Tune(), p.longest)
-			}
-		}},
-		{"a load that hides everything", func(p *plant) {
-			p.load = func(at time.Duration) float64 { return 3000 + 3000*float64(int(at.Seconds()/47)%2) }
-		}, false, []string{ProblemUnclear}, false, nil},
-		{"a battery that works: nudged around what it does", func(p *plant) { p.base, p.power = 3000, 3000 }, false, nil, true, func(t *testing.T, _ Record, p *plant) {
-			if want := []flex.Watts{3500, 2500, -500}; !slices.Equal(p.targets, want) {
-				t.Errorf("targets %v", p.targets)
-			}
-		}},
-	} {
+	for _, c := range behaviours {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPlant()
