@@ -48,6 +48,7 @@ type Agent struct {
 	board    *dispatch.Board
 	engine   *dispatch.Engine
 	control  *control.Controller
+	bench    *bench
 	intake   *intake.Intake
 	sync     *intake.Sync
 	answers  *dispatch.Answers
@@ -74,12 +75,12 @@ func New(path string, log *slog.Logger) (*Agent, error) {
 	a := &Agent{log: log, id: firmware.Self(), notifier: systemd.FromEnv(), started: time.Now().UTC()}
 	a.wall = clock.New(&clock.System{}, a.id.Built)
 	a.events = newEvents(log, a.wall.Stamp)
-	a.health = health.New(items(), a.events.changed)
 	conf, err := load(path, a.openStore, log)
 	if err != nil {
 		return nil, err
 	}
 	a.conf, a.db = conf, conf.db
+	a.health = health.New(items(conf.cfg.RequireCommissioning), a.events.changed)
 	a.events.commit = ledger{a.db, a.announce}.Commit
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.Close())

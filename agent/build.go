@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"flexd/agent/allocate"
 	"flexd/agent/control"
 	"flexd/agent/dispatch"
 	"flexd/agent/fleet"
@@ -28,7 +27,9 @@ func (a *Agent) build() error {
 	}
 	a.board = dispatch.NewBoard()
 	a.buildTelemetry()
+	a.bench = newBench(a)
 	a.buildControl()
+	a.bench.complete(a)
 	if err := a.openMarket(); err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (a *Agent) buildControl() {
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter,
-		Decide: allocate.Decide, Board: a.board, Journal: a.db, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
+		Decide: a.bench.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
 		OnReading: a.tele.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
@@ -125,7 +126,7 @@ func (a *Agent) buildGroup() {
 	g := run.NewGroup(a.log, a.health)
 	g.Vital(a.control, a.engine)
 	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket)
-	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
 	if a.tele.put != nil {
 		g.Auxiliary(run.Func("telemetry", a.tele.run))
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flexd/agent/allocate"
+	"flexd/agent/commission"
 	"flexd/agent/control"
 	"flexd/agent/dispatch"
 	"flexd/agent/flex"
@@ -42,8 +43,9 @@ const (
 	codeBackup       = "backup_failed"
 )
 
-// items declares every alarm and notice of the agent.
-func items() []health.Item {
+// items declares every alarm and notice of the agent; whether a device must
+// be commissioned before it is controlled makes the lack of it graver.
+func items(commissioning bool) []health.Item {
 	own := []health.Item{
 		{Code: codeConfigBroken, Severity: health.Alarm, Title: "The configuration is broken"},
 		{Code: codeStateLost, Severity: health.Alarm, Title: "The state was lost"},
@@ -51,7 +53,7 @@ func items() []health.Item {
 		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again"},
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 	}
-	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items())
+	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), commission.Items(commissioning))
 }
 
 // openStore opens the state of a data folder.

@@ -71,6 +71,7 @@ type siteOptions struct {
 	terms     string // more keys of the market, such as "answers: ask"
 	profile   string // a market profile of its own, on top of the embedded one
 	relay     bool   // a door for envelopes of relays
+	proven    bool   // commissioning is required
 }
 
 // aBattery is 10 kW and 20 kWh, well charged, controlled through model 124.
@@ -194,6 +195,9 @@ func (s *site) writeConfig(grid string) {
 		lines = append(lines, "mqtt: "+o.mqtt)
 	case !o.noBroker:
 		lines = append(lines, fmt.Sprintf("mqtt: {broker: %q, telemetry: 5s}", s.broker.URL()))
+	}
+	if o.proven {
+		lines = append(lines, "require_commissioning: true")
 	}
 	lines = append(lines, "devices:")
 	var names []string

@@ -32,6 +32,9 @@ type Config struct {
 	Assets  []Asset
 	Local   Local
 	Data    string
+	// RequireCommissioning forbids control of a device whose direction was not
+	// proven at the site (`flexd device commission`).
+	RequireCommissioning bool
 
 	// Raw is the text this was read from.
 	Raw []byte

@@ -57,9 +57,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	for _, v := range o.get("assets").items() {
 		c.Assets = append(c.Assets, b.asset(v))
 	}
-	if v := o.get("require_commissioning"); v.given() && v.flag() {
-		v.problem("set it to false", "is not implemented in this version")
-	}
+	c.RequireCommissioning = o.get("require_commissioning").flag()
 	c.Local = b.local(o.get("local"))
 	c.Data = b.path(o.get("data").text())
 	if c.Data == "" {

@@ -77,7 +77,7 @@ func TestProblems(t *testing.T) {
 		{"a shared topic with a wildcard", "ingress: {relay: {shared: \"a/+\"}}", "is not a topic name"},
 		{"everybody is a proxy", "ingress: {webhook: {tls: off, trusted_proxies: [0.0.0.0/0]}}", "trusts everybody"},
 		{"days", "market: {keep_raw: 12x}", "market.keep_raw: cannot be read"},
-		{"commissioning not built yet", "require_commissioning: true", "is not implemented"},
+		{"commissioning perhaps", "require_commissioning: maybe", "is not true or false"},
 		{"webhook without tls", "ingress: {webhook: {listen: \":8443\"}}", "ingress.webhook.tls: is missing"},
 		{"unit out of range", "devices: [{id: a, unit: 0, address: \"h:1\"}]", "devices[0].unit: is out of range"},
 		{"address", "devices: [{id: a, address: \"h:port\"}]", "is not a device address"},

@@ -68,7 +68,14 @@ type DeviceSettings struct {
 	MaxPower   flex.Watts // magnitude either way, 0: the rating
 }
 
-// Config is what a Controller needs. Quiet, OnReading, OnChange and Beat may
+// Standing is what is known of a device by having tried it at the site.
+type Standing struct {
+	Refusal *flex.Refusal // when set, it must not be planned with
+	Settle  time.Duration // from a write until the power is there, 0: not measured
+	Revert  time.Duration // it falls back after so long without a refresh, 0: not measured
+}
+
+// Config is what a Controller needs. Standing, Quiet, OnReading, OnChange and Beat may
 // be nil; they must not block nor call the Controller, but for its Wake. Zero
 // times mean the defaults below.
 type Config struct {
@@ -79,6 +86,7 @@ type Config struct {
 	ExportLimit flex.Watts
 	Meter       flex.DeviceID
 	Decide      func(allocate.Input) allocate.Plan
+	Standing    func(flex.DeviceID) Standing
 	Board       Board
 	Journal     Journal
 	Lost        bool // the journal was lost: bring every device to neutral
@@ -143,6 +151,9 @@ func (c Config) withDefaults() Config {
 		if *fn == nil {
 			*fn = func() {}
 		}
+	}
+	if c.Standing == nil {
+		c.Standing = func(flex.DeviceID) Standing { return Standing{} }
 	}
 	if c.Quiet == nil {
 		c.Quiet = func(flex.DeviceID, time.Time) {}

@@ -224,6 +224,8 @@ func (s *slot) nextWrite(want flex.Target, now time.Time) (action, time.Time) {
 	switch {
 	case s.unsure && same(s.trying, want):
 		return check, s.retryAt
+	case want.Once && same(s.told, want):
+		return rest, time.Time{} // it is watched how the device falls back
 	case !same(s.told, want) || s.lost:
 		return s.nextChange(want, now)
 	}

@@ -250,6 +250,9 @@ func (s *slot) refreshEvery(t flex.Target) time.Duration {
 		lease = s.c.cfg.Lease
 	}
 	third := lease / 3
+	if measured := s.c.cfg.Standing(s.id()).Revert; measured > 0 {
+		third = min(third, measured/2)
+	}
 	if s.plate.Follow {
 		return min(s.c.cfg.Poll, third)
 	}

@@ -180,8 +180,12 @@ func (c *Controller) input(now time.Time) allocate.Input {
 func (s *slot) view() allocate.Device {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	foreign := s.block
+	if foreign == nil {
+		foreign = s.c.cfg.Standing(s.id()).Refusal
+	}
 	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, GridCharge: s.set.GridCharge,
-		Online: s.online(), Foreign: s.block, Target: s.told}
+		Online: s.online(), Foreign: foreign, Target: s.told}
 	if s.reading != nil {
 		r := *s.reading
 		d.Reading = &r

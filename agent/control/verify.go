@@ -88,8 +88,9 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 		s.delivered(r.At)
 		return
 	}
-	if r.At.Sub(s.changed) < s.c.cfg.Settle {
-		return
+	settle := max(s.c.cfg.Settle, s.c.cfg.Standing(s.id()).Settle)
+	if r.At.Sub(s.changed) < settle || s.told.Once {
+		return // on its way, or left to fall back
 	}
 	if s.badSince.IsZero() {
 		s.badSince = r.At
