@@ -38,7 +38,7 @@ func (db *DB) room() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the state: %w", err)
 	}
-	if used := size - int64(db.bolt.Stats().FreePageN)*int64(db.bolt.Info().PageSize); used > db.most {
+	if used := size - int64(db.bolt.Stats().FreePageN)*db.page; used > db.most {
 		return &flex.RetryError{After: time.Minute, Err: fmt.Errorf("the state file is nearly full (%d MiB): nothing new is taken in", used>>20)}
 	}
 	return nil

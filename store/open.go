@@ -42,6 +42,7 @@ type DB struct {
 	now  func() time.Time
 	lost bool
 	most int64 // bytes of the file beyond which nothing new is taken in
+	page int64 // bytes
 	ids  ulids
 
 	commits atomic.Uint64
@@ -124,7 +125,7 @@ func openFile(path string, o Options) (db *DB, err error) {
 	if err = migrate(b); err != nil {
 		return nil, err
 	}
-	return &DB{bolt: b, log: o.Log, now: o.Now, most: int64(o.MaxSize) - int64(o.MaxSize)/reserve}, nil
+	return &DB{bolt: b, log: o.Log, now: o.Now, most: int64(o.MaxSize) - int64(o.MaxSize)/reserve, page: int64(b.Info().PageSize)}, nil
 }
 
 // options are the same wherever the file is opened: 4 KiB pages whatever the

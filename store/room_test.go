@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +37,26 @@ func TestAFullFileTakesNothingNewAndDecidesOn(t *testing.T) {
 		t.Errorf("a notification was taken in: %v", err)
 	}
 	commit(t, db, flex.Changes{Decided: []uint64{1}, Records: []flex.Record{record("x", flex.Scheduled, t0)}, JournalOpen: []flex.JournalEntry{{Device: "d"}}})
+}
+
+// Everybody stores at once while the file grows: the mapping moves under the
+// look at how much room there is. The race detector judges.
+func TestRoomIsLookedAtWhileTheFileGrows(t *testing.T) {
+	db := mustOpen(t, state(t))
+	text := []byte(`"` + strings.Repeat("x", 64<<10) + `"`)
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 20 {
+				id := flex.InstructionID(fmt.Sprintf("i%d-%d", w, i))
+				o := flex.Offer{Instruction: flex.Instruction{ID: id, Raw: text}, Received: flex.Stamp{At: t0}}
+				if err := db.Commit(t.Context(), flex.Changes{Offers: []flex.Offer{o}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestWhatTheMarketSentIsKeptOnceAndThenByItsHash(t *testing.T) {
