@@ -73,7 +73,10 @@ func TestAKillInTheMiddleCostsNoWatts(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	s.over(bat, 4*time.Second, "i1", "completed")
-	s.wantLadder("i1", "admitted", "scheduled", "active", "completed")
+	// A device that answers late after the start makes it partial for a moment.
+	if got := slices.Compact(s.ear.ladder("i1")); !slices.Equal(got, []string{"admitted", "scheduled", "active", "completed"}) {
+		t.Errorf("announced as %v", got)
+	}
 }
 
 // kills is how often TestKillAtRandomMoments kills.

@@ -323,7 +323,7 @@ func (s *site) status() (local.Status, error) {
 // and contracts.
 func (s *site) serving() {
 	s.t.Helper()
-	s.await(20*time.Second, "flexd serves", func() bool {
+	s.await(time.Minute, "flexd serves", func() bool {
 		st, err := s.status()
 		if err != nil || !st.Ready {
 			return false
