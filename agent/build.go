@@ -78,7 +78,7 @@ func (a *Agent) buildDispatch() {
 	book, market := ledger{a.db, a.announce}, a.conf.cfg.Market
 	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: book, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log,
 		Market: a.market, Answers: func(operator string) string { return market.Operator(operator).Answers },
-		Foresee: a.control.Foresee, Assets: ours(a.conf.cfg.Assets)})
+		KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Assets: ours(a.conf.cfg.Assets)})
 	a.answers = dispatch.NewAnswers(dispatch.AnswersConfig{Engine: a.engine, Owings: book, Market: a.market, Teller: a.market, Wall: a.wall, Log: a.log})
 }
 

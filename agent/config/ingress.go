@@ -60,6 +60,9 @@ func relayDoor(v value) *Relay {
 	if name != "" && !siteWord.MatchString(name) {
 		o.get("shared").problem("use 1 to 36 of a-z, 0-9 and -", "is not a topic name")
 	}
+	if name == "up" || name == "down" {
+		o.get("shared").problem("choose another name", "is a word of the sites' own topics")
+	}
 	return &Relay{Shared: name}
 }
 

@@ -18,7 +18,7 @@ func (b builder) market(v value) Market {
 	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "keep_raw", "operators")
 	m := Market{
 		Profile:  o.get("profile").text(),
-		ClientID: o.get("client_id").required("write the machine user's client id"),
+		ClientID: o.get("client_id").text(),
 		APIKey:   b.secret(o.get("api_key"), true),
 		Poll:     o.get("poll").duration(5*time.Minute, time.Second, day),
 		PollNear: o.get("poll_near").duration(45*time.Second, time.Second, day),

@@ -75,6 +75,7 @@ func TestProblems(t *testing.T) {
 		{"a signed field that is no pointer", "market: {operators: [{name: S, scheme: ed25519, key_file: k, canonical: {fields: [a]}}]}", "is not a JSON pointer"},
 		{"a relay door without a broker", "ingress: {relay: on}", "ingress.relay: needs the connection to a broker"},
 		{"a shared topic with a wildcard", "ingress: {relay: {shared: \"a/+\"}}", "is not a topic name"},
+		{"a shared topic by a word of ours", "ingress: {relay: {shared: down}}", "is a word of the sites' own topics"},
 		{"everybody is a proxy", "ingress: {webhook: {tls: off, trusted_proxies: [0.0.0.0/0]}}", "trusts everybody"},
 		{"days", "market: {keep_raw: 12x}", "market.keep_raw: cannot be read"},
 		{"commissioning perhaps", "require_commissioning: maybe", "is not true or false"},

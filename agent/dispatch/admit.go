@@ -17,6 +17,9 @@ type Context struct {
 	Open      []flex.Record   // every record that is not final
 	Answers   Answering       // what the market wants to hear of it
 	Away      []flex.Unavailability
+	// KeepEnds refuses a change whose end is past as too late, where the market
+	// does not mean it as a stop.
+	KeepEnds bool
 }
 
 // Verdict is one decision: what to store, and what to announce with it.
@@ -54,7 +57,7 @@ func Admit(o flex.Offer, c Context) Verdict {
 	if c.Now.Clock == flex.ClockUntrusted {
 		return Verdict{Hold: true, Note: fmt.Sprintf("instruction %s is kept: the clock cannot be trusted yet", in.ID)}
 	}
-	if endMovedBack(in, c) {
+	if !c.KeepEnds && endMovedBack(in, c) {
 		return stop(o, c)
 	}
 	return start(o, c)

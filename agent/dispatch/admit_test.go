@@ -242,6 +242,17 @@ func TestRevisions(t *testing.T) {
 			t.Errorf("records %+v", v.Records)
 		}
 	})
+	t.Run("unless the market means none by it", func(t *testing.T) {
+		run := first
+		run.State = flex.Active
+		now := noon.Add(100 * time.Minute)
+		o := rev(2, true, "c2", shorter)
+		o.Received = stampAt(now)
+		v := Admit(o, Context{Now: stampAt(now), Existing: &run, Open: []flex.Record{run}, KeepEnds: true})
+		if len(v.Records) != 1 || !v.Records[0].StopAt.IsZero() || len(v.Acks) != 1 || v.Acks[0].Reason != flex.ReasonTooLate {
+			t.Errorf("%+v", v)
+		}
+	})
 	t.Run("an active one whose start moves ahead waits again", func(t *testing.T) {
 		run := first
 		run.State, run.EchoAt = flex.Active, noon.Add(time.Hour)

@@ -39,6 +39,7 @@ type Config struct {
 	Market   Responder
 	Answers  func(operator string) string // the policy, as in the configuration
 	Foresee  func(flex.Dispatch) flex.Foresight
+	KeepEnds bool           // of the market's profile: a change whose end is past is no stop
 	Assets   []flex.AssetID // of this site: others cannot be declared unavailable
 }
 

@@ -44,6 +44,9 @@ func (e *RetryError) Unwrap() error { return e.Err }
 // back and decide, never repeat blindly and never assume.
 var ErrUncertain = errors.New("the write may have been applied")
 
+// ErrNothingThere tells that the market knows nothing at the address asked.
+var ErrNothingThere = errors.New("the market has nothing there")
+
 // ErrNotSent marks a write of which no byte left this machine.
 var ErrNotSent = errors.New("the write was not sent")
 

@@ -46,6 +46,10 @@ type Envelope struct {
 	Body     []byte
 }
 
+// UnsignedKey stands for the key of a notice that nobody vouches for: all it
+// can cause is a look at the market.
+const UnsignedKey = "unsigned"
+
 // Notice is a verified notification: a signed pointer to instructions.
 type Notice struct {
 	ID       NotificationID  `json:"id"`

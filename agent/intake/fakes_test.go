@@ -193,6 +193,7 @@ type fakeMarket struct {
 	mu       sync.Mutex
 	sets     map[string][]flex.Instruction // by data_url; "list" for List
 	count    int
+	keyID    string // of notices
 	fail     error
 	broken   error // given together with the set
 	fetches  []time.Time
@@ -221,7 +222,7 @@ func (m *fakeMarket) Verify(_ context.Context, env flex.Envelope) (flex.Notice, 
 	sum := sha256.Sum256(env.Body)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return flex.Notice{ID: flex.NotificationID(hex.EncodeToString(sum[:])), DataURL: body, Count: m.count}, nil
+	return flex.Notice{ID: flex.NotificationID(hex.EncodeToString(sum[:])), DataURL: body, Count: m.count, KeyID: m.keyID}, nil
 }
 
 func (m *fakeMarket) Fetch(ctx context.Context, url string) ([]flex.Instruction, []byte, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -134,16 +135,30 @@ func (i *Intake) fetchFailed(ctx context.Context, j *job, err error) {
 	if errors.As(err, &retry) {
 		least = retry.After
 	}
+	if hollow(j.notice, err) && i.triedFor(j) > hollowTries {
+		i.giveUp(ctx, j, true)
+		return
+	}
 	i.log.Warn("cannot fetch what was notified, trying again", "notification", short(j.notice.ID), "error", err)
-	if i.triedFor(j) >= alarmAfter {
+	if i.triedFor(j) >= alarmAfter && !hollow(j.notice, err) {
 		i.cfg.Health.Raise(CodeInstructionsMissing, short(j.notice.ID),
 			fmt.Sprintf("the instructions of notification %s cannot be fetched: %v", short(j.notice.ID), err))
 	}
 	if i.tooLate(j) {
-		i.giveUp(ctx, j)
+		i.giveUp(ctx, j, false)
 		return
 	}
 	i.retry(j, least)
+}
+
+// hollowTries is how often an address that nobody vouches for is looked at: a
+// market may tell of what it shows a moment later.
+const hollowTries = 3
+
+// hollow tells that a pointer which anybody may have invented leads nowhere.
+// It is no alarm, and worth no more than a few looks; polling finds the rest.
+func hollow(n flex.Notice, err error) bool {
+	return n.KeyID == flex.UnsignedKey && errors.Is(err, flex.ErrNothingThere)
 }
 
 // settle admits what was fetched and closes the notice when it is complete,
@@ -161,7 +176,7 @@ func (i *Intake) settle(ctx context.Context, j *job, src source, got []flex.Inst
 	case full:
 		i.cfg.Health.Clear(CodeInstructionsMissing, short(src.id))
 	case i.tooLate(j):
-		i.giveUp(ctx, j)
+		i.giveUp(ctx, j, false)
 	default:
 		i.shortfall(j, b)
 		i.retry(j, 0)
@@ -237,8 +252,9 @@ func (i *Intake) shortfall(j *job, b *batch) {
 	}
 }
 
-// giveUp closes a notice that can concern nothing any more.
-func (i *Intake) giveUp(ctx context.Context, j *job) {
+// giveUp closes a notice that can concern nothing any more; quietly where
+// nobody vouched for it.
+func (i *Intake) giveUp(ctx context.Context, j *job, quiet bool) {
 	i.admitMu <- struct{}{}
 	defer func() { <-i.admitMu }()
 	st := i.cfg.Clock.Stamp()
@@ -251,7 +267,7 @@ func (i *Intake) giveUp(ctx context.Context, j *job) {
 		return
 	}
 	var ch flex.Changes
-	if n.Again {
+	if n.Again || quiet {
 		n.State = flex.NoticeFetched
 	} else {
 		n.State, n.Reason = flex.NoticeInvalid, CodeInstructionsMissing
@@ -267,7 +283,11 @@ func (i *Intake) giveUp(ctx context.Context, j *job) {
 		i.retry(j, backoffMax)
 		return
 	}
-	i.log.Error("a notification is given up, not everything could be fetched", "notification", short(n.ID), "have", n.Fetched, "announced", n.Count)
+	level := slog.LevelError
+	if quiet {
+		level = slog.LevelInfo
+	}
+	i.log.Log(ctx, level, "a notification is given up, not everything could be fetched", "notification", short(n.ID), "have", n.Fetched, "announced", n.Count)
 	i.cfg.Health.Clear(CodeInstructionsMissing, short(n.ID))
 	i.finish(j, false)
 }

@@ -226,6 +226,30 @@ func TestShortfallIsAlarmedRetriedAndHealed(t *testing.T) {
 	})
 }
 
+// Anybody may invent a pointer where nothing is signed: one that leads nowhere
+// costs a few looks and no alarm. A signed one is followed on.
+func TestAPointerThatNobodySignedAndThatLeadsNowhereIsLetGo(t *testing.T) {
+	for key, want := range map[string]flex.NoticeState{flex.UnsignedKey: flex.NoticeFetched, "k1": flex.NoticeVerified} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(nil)
+			r.market.keyID, r.market.fail = key, fmt.Errorf("404: %w", flex.ErrNothingThere)
+			r.start(t)
+			if err := r.Accept(t.Context(), body("u")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			signed := key != flex.UnsignedKey
+			if n := r.market.fetched(); signed != (n > 5) {
+				t.Errorf("%s: looked %d times", key, n)
+			}
+			if r.notes.raised(CodeInstructionsMissing) != signed || r.book.state(idOf("u")) != want {
+				t.Errorf("%s: items %v, state %s", key, r.notes.items, r.book.state(idOf("u")))
+			}
+		})
+	}
+}
+
 func TestFetchBacksOffAndHonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(nil)

@@ -49,6 +49,11 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the market answers %s with %d %s%s", e.What, e.Code, http.StatusText(e.Code), hint)
 }
 
+// Is lets other rooms tell that there is nothing.
+func (e *StatusError) Is(target error) bool {
+	return target == flex.ErrNothingThere && e.Code == http.StatusNotFound
+}
+
 // client makes authorised requests to one origin.
 type client struct {
 	at    origin

@@ -57,8 +57,11 @@ func Open(cfg Config) (*Market, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.ClientID == "" && p.Token.Kind != tokenStatic || cfg.APIKey == nil || cfg.Wall == nil {
-		return nil, errors.New("market: client id, key and clock are needed")
+	if err := p.Suits(cfg.ClientID); err != nil {
+		return nil, err
+	}
+	if cfg.APIKey == nil || cfg.Wall == nil {
+		return nil, errors.New("market: key and clock are needed")
 	}
 	log := cfg.Log
 	if log == nil {

@@ -17,15 +17,12 @@ const (
 	maxSignedSize = 64 << 10
 )
 
-// unsignedKey stands in KeyID for the proof that there is none.
-const unsignedKey = "unsigned"
-
 // Verify proves that an envelope is the market's and gives the notice in it.
 // The error is a *flex.Refusal; with ReasonNoKey, which comes inside a
 // *flex.RetryError, the message cannot be judged now and must come again.
 //
 // Where the profile says that nothing is signed, nothing is proven: the
-// notice has the KeyID "unsigned", and all that it can cause is a fetch from
+// notice has the KeyID UnsignedKey, and all that it can cause is a fetch from
 // the configured origin with our own TLS.
 func (m *Market) Verify(ctx context.Context, env flex.Envelope) (flex.Notice, error) {
 	if m.profile.Notification.Signature == signatureNone {
@@ -72,8 +69,8 @@ func (m *Market) unsigned(env flex.Envelope) (flex.Notice, error) {
 		return flex.Notice{}, err
 	}
 	n.Count = 0 // anybody could have invented it
-	n.ID = digest([]byte(unsignedKey), []byte(n.DataURL))
-	n.Door, n.Received, n.KeyID = env.Door, env.Received, unsignedKey
+	n.ID = digest([]byte(flex.UnsignedKey), []byte(n.DataURL))
+	n.Door, n.Received, n.KeyID = env.Door, env.Received, flex.UnsignedKey
 	return n, nil
 }
 

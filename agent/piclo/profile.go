@@ -1,6 +1,7 @@
 package piclo
 
 import (
+	"errors"
 	"flexd/agent/flex"
 )
 
@@ -193,6 +194,14 @@ func (p *Profile) resolveDirection(in flex.Instruction, ob flex.Obligation, comp
 		}
 	}
 	return "", ""
+}
+
+// Suits tells whether an account without a client id will do.
+func (p *Profile) Suits(clientID string) error {
+	if clientID == "" && p.Token.Kind != tokenStatic {
+		return errors.New("market.client_id is missing: write the machine user's client id, the profile logs in with it")
+	}
+	return nil
 }
 
 // EndInPastStops tells whether an amendment that moves the end of a known

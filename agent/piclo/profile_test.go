@@ -69,6 +69,18 @@ instruction:
 	}
 }
 
+func TestAnAccountNeedsAClientIDWhereTheProfileLogsIn(t *testing.T) {
+	for name, ok := range map[string]bool{"piclo": false, "pointer": true} {
+		p, err := LoadProfile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Suits(""); (err == nil) != ok || p.Suits("me") != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestABadProfileIsExplainedWithEveryLine(t *testing.T) {
 	for text, mentions := range map[string][]string{
 		"naem: x\npower: {unit: GW}\nzone: Mars/Base\n": {"line 1: unknown key naem", "line 2: \"GW\": choose MW", "line 3: \"Mars/Base\""},

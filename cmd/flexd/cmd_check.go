@@ -81,6 +81,9 @@ func describe(rep *report, c *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := profile.Suits(c.Market.ClientID); err != nil {
+		return err
+	}
 	if err := agent.CheckDevices(c); err != nil {
 		return err
 	}
