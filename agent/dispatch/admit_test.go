@@ -231,28 +231,18 @@ func TestRevisions(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an end moved into the past is a stop", func(t *testing.T) {
-		run := first
+	for _, keeps := range []bool{false, true} { // whether the market means a stop by it
+		run, now := first, noon.Add(100*time.Minute)
 		run.State = flex.Active
-		now := noon.Add(100 * time.Minute)
 		o := rev(2, true, "c2", shorter)
 		o.Received = stampAt(now)
-		v := Admit(o, Context{Now: stampAt(now), Existing: &run, Open: []flex.Record{run}})
-		if len(v.Records) != 1 || !v.Records[0].StopAt.Equal(now) || v.Records[0].StopReason != flex.ReasonStatus {
-			t.Errorf("records %+v", v.Records)
+		v := Admit(o, Context{Now: stampAt(now), Existing: &run, Open: []flex.Record{run}, KeepEnds: keeps})
+		stopped := len(v.Records) == 1 && v.Records[0].StopAt.Equal(now) && v.Records[0].StopReason == flex.ReasonStatus
+		refused := len(v.Acks) == 1 && v.Acks[0].Reason == flex.ReasonTooLate && v.Records[0].StopAt.IsZero()
+		if stopped == keeps || refused != keeps {
+			t.Errorf("an end moved into the past: %+v", v)
 		}
-	})
-	t.Run("unless the market means none by it", func(t *testing.T) {
-		run := first
-		run.State = flex.Active
-		now := noon.Add(100 * time.Minute)
-		o := rev(2, true, "c2", shorter)
-		o.Received = stampAt(now)
-		v := Admit(o, Context{Now: stampAt(now), Existing: &run, Open: []flex.Record{run}, KeepEnds: true})
-		if len(v.Records) != 1 || !v.Records[0].StopAt.IsZero() || len(v.Acks) != 1 || v.Acks[0].Reason != flex.ReasonTooLate {
-			t.Errorf("%+v", v)
-		}
-	})
+	}
 	t.Run("an active one whose start moves ahead waits again", func(t *testing.T) {
 		run := first
 		run.State, run.EchoAt = flex.Active, noon.Add(time.Hour)
