@@ -66,6 +66,18 @@ type DeviceSettings struct {
 	ReserveSoC flex.Percent
 	GridCharge bool
 	MaxPower   flex.Watts // magnitude either way, 0: the rating
+
+	Ownership   flex.Ownership // when others write; "": contest
+	Contests    int            // how often in ten minutes we write again, 0: 3
+	Rest        time.Duration  // how long a claim rests after we have yielded, 0: 10 minutes
+	WriteBudget int            // writes a day to a persistent register where the driver knows no number, 0: 100
+}
+
+// Budget keeps the counts of writes to persistent registers over restarts. Add
+// counts N more; a count that failed is handed over again.
+type Budget interface {
+	Load(ctx context.Context) ([]flex.Wear, error)
+	Add(ctx context.Context, w flex.Wear) error
 }
 
 // Standing is what is known of a device by having tried it at the site.
@@ -89,7 +101,8 @@ type Config struct {
 	Standing    func(flex.DeviceID) Standing
 	Board       Board
 	Journal     Journal
-	Lost        bool // the journal was lost: bring every device to neutral
+	Budget      Budget // nil: counts do not survive the process
+	Lost        bool   // the journal was lost: bring every device to neutral
 	Stamp       func() flex.Stamp
 	Quiet       func(flex.DeviceID, time.Time)
 	Health      Health
@@ -124,6 +137,12 @@ const (
 	calmFor      = 60 * time.Second // without new interference, before its alarm ends
 	intentEvery  = 10 * time.Second // how often a moving setpoint is journaled
 	clearAtMost  = time.Second      // how long a changed cap waits for the disk
+	seenFor      = 2 * time.Second  // how old a read-back may be for a write to rest on it
+
+	contestsMost = 3                // times in contestsIn that others' value is written over
+	contestsIn   = 10 * time.Minute // two masters that fight wear a device out
+	yieldRest    = 10 * time.Minute
+	writeBudget  = 100 // a day: flash of ten thousand cycles stands it for months, and it is a bound, not a habit
 
 	openMin, openMax   = 500 * time.Millisecond, 30 * time.Second
 	retryMin, retryMax = 200 * time.Millisecond, 5 * time.Second

@@ -27,6 +27,7 @@ type Controller struct {
 	life  context.Context // of the journal's writers: they outlive Run, for Shutdown
 	end   context.CancelFunc
 	books sync.WaitGroup
+	wear  *wear
 
 	mu      sync.Mutex
 	plan    allocate.Plan
@@ -51,6 +52,7 @@ func New(cfg Config) *Controller {
 	c := &Controller{cfg: cfg, log: cfg.Log, byID: map[flex.DeviceID]*slot{}, wake: make(chan struct{}, 1), ready: make(chan struct{}),
 		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}}
 	c.life, c.end = context.WithCancel(context.Background())
+	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
 	byWire := map[string]*unit{}
 	for i, d := range cfg.Devices {
 		s := &slot{c: c, dev: d, told: free(d.ID()), served: map[flex.InstructionID]*served{}}

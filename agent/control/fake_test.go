@@ -43,6 +43,10 @@ type device struct {
 	ignores   bool
 	foreign   *flex.Refusal
 	neutral   int
+	arm       *flex.Register // written with a setpoint unless it stands
+	armed     bool
+	forgets   bool // the arming is lost with every write
+	armings   int
 	audit     func(controlled bool) // called with every write
 }
 
@@ -111,7 +115,12 @@ func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 			w = min(w, *d.told)
 		}
 	}
-	return flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting}, nil
+	r := flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting}
+	if d.role == flex.RolePV && d.told != nil {
+		limit := *d.told
+		r.Limit = &limit
+	}
+	return r, nil
 }
 
 func (d *device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
@@ -153,11 +162,22 @@ func (d *device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 	if d.audit != nil {
 		d.audit(true)
 	}
+	wrote := d.wear()
 	if d.uncertain > 0 {
 		d.uncertain--
 		return flex.Receipt{Device: d.id, Sent: now}, flex.ErrUncertain
 	}
-	return flex.Receipt{Device: d.id, Sent: now, At: now, Echo: true, Holds: d.holds(), Effective: w}, nil
+	return flex.Receipt{Device: d.id, Sent: now, At: now, Wrote: wrote, Echo: true, Holds: d.holds(), Effective: w}, nil
+}
+
+// wear arms the device, unless it is armed.
+func (d *device) wear() []flex.Register {
+	if d.arm == nil || d.armed && !d.forgets {
+		return nil
+	}
+	d.armed = true
+	d.armings++
+	return []flex.Register{*d.arm}
 }
 
 func (d *device) holds() []flex.Register {
@@ -188,7 +208,13 @@ func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 		return flex.Receipt{Device: d.id, At: time.Now(), Foreign: true}, nil
 	}
 	d.told = nil
-	return flex.Receipt{Device: d.id, At: time.Now(), Echo: true}, nil
+	rec := flex.Receipt{Device: d.id, At: time.Now(), Echo: true}
+	if d.arm != nil && d.armed {
+		d.armed = false
+		d.armings++
+		rec.Wrote = []flex.Register{*d.arm}
+	}
+	return rec, nil
 }
 
 func (d *device) Neutral(ctx context.Context) (flex.Receipt, error) {

@@ -10,6 +10,8 @@ const (
 	CodeNotDelivering  = "not_delivering"
 	CodeForeignWrite   = "foreign_write"
 	CodeForeignLimit   = "limit_set_by_others"
+	CodeOverridden     = "overridden_by_others"
+	CodeWriteBudget    = "write_budget"
 	CodeDeviceReverted = "device_reverted"
 	CodeDeviceChanged  = "device_changed"
 	CodeDeviceOffline  = "device_offline"
@@ -26,6 +28,8 @@ func Items() []health.Item {
 		{Code: CodeNotDelivering, Severity: health.Warning, Title: "A device does not deliver what it was told"},
 		{Code: CodeForeignWrite, Severity: health.Warning, Title: "Somebody else changed a device under control"},
 		{Code: CodeForeignLimit, Severity: health.Warning, Title: "A device cannot be controlled"},
+		{Code: CodeOverridden, Severity: health.Alarm, Title: "A device is left to somebody else"},
+		{Code: CodeWriteBudget, Severity: health.Alarm, Title: "A device's memory has been written as often as it may be in a day"},
 		{Code: CodeDeviceReverted, Severity: health.Alarm, Title: "A device fell back before its lease was renewed"},
 		{Code: CodeDeviceChanged, Severity: health.Alarm, Title: "Another device answers than before"},
 		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device does not answer"},

@@ -88,7 +88,7 @@ func (s *slot) account(sums map[flex.InstructionID]*account) {
 		}
 	}
 	for id, a := range sums {
-		if a.wants && slices.Contains(a.devices, s.id()) && (s.fails >= offlineAfter || !s.online() && s.opens+s.misses > 0 || s.openWait > openMin) {
+		if a.wants && slices.Contains(a.devices, s.id()) && (s.own.off || s.fails >= offlineAfter || !s.online() && s.opens+s.misses > 0 || s.openWait > openMin) {
 			a.p.Failed = append(a.p.Failed, s.id())
 		}
 		if a.wants && slices.Contains(a.devices, s.id()) && s.untried() {
@@ -225,6 +225,7 @@ func (s *slot) sweep(running []flex.Dispatch) {
 	if s.due.Load() && s.dueFor(time.Now()) >= owedAfter {
 		s.raiseOwed()
 	}
+	s.freshDay(time.Now())
 	for id, v := range s.served {
 		if !v.engaged && !slices.ContainsFunc(running, func(d flex.Dispatch) bool { return d.ID == id }) {
 			delete(s.served, id)

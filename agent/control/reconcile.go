@@ -168,6 +168,10 @@ func (s *slot) pick(ctx context.Context, now time.Time) (job, time.Time) {
 	case prepare:
 		return s.job(ctx, false, s.doPrepare), time.Time{}
 	case apply:
+		if why := s.overdrawn(target, now); why != nil {
+			s.stop(CodeWriteBudget, why, midnight(now))
+			return s.pickAgain()
+		}
 		before := s.intend(target)
 		return s.job(ctx, false, func(ctx context.Context) { s.doApply(ctx, target, before) }), time.Time{}
 	case check:
@@ -209,7 +213,7 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 	case s.block != nil && s.block.Reason == flex.ReasonUnsupported:
 		return rest, time.Time{} // it will not learn it while the dispatch lasts
 	case s.block != nil:
-		return prepare, s.blockAt.Add(blockedFor)
+		return prepare, s.blockTo
 	case s.entry == nil:
 		return prepare, s.retryAt
 	case !asked || !s.book.covered():
@@ -226,6 +230,8 @@ func (s *slot) nextWrite(want flex.Target, now time.Time) (action, time.Time) {
 		return check, s.retryAt
 	case want.Once && same(s.told, want):
 		return rest, time.Time{} // it is watched how the device falls back
+	case s.own.off:
+		return check, s.verifyAt // left to others until it holds ours again
 	case !same(s.told, want) || s.lost:
 		return s.nextChange(want, now)
 	}
@@ -243,13 +249,26 @@ func (s *slot) nextWrite(want flex.Target, now time.Time) (action, time.Time) {
 	if refresh.After(verify) {
 		return check, verify
 	}
+	if !s.plate.Follow && s.own.unseen(max(0, refresh.Sub(now)), now) {
+		return check, refresh
+	}
 	return apply, refresh
 }
 
-// nextChange lets a changed cap wait until the journal no longer names the old
+// nextChange reads before it raises a cap: others may have lowered it.
+func (s *slot) nextChange(want flex.Target, now time.Time) (action, time.Time) {
+	act, at := s.nextCap(want, now)
+	raised := want.Order == flex.OrderCap && s.told.Order == flex.OrderCap && !s.lost && want.Power > s.told.Power
+	if act == apply && raised && s.own.unseen(max(0, at.Sub(now)), now) {
+		return check, at
+	}
+	return act, at
+}
+
+// nextCap lets a changed cap wait until the journal no longer names the old
 // one as ours: a power cut in between would otherwise leave a cap that looks
 // foreign. It does not wait for long: a lower cap may be a matter of safety.
-func (s *slot) nextChange(want flex.Target, now time.Time) (action, time.Time) {
+func (s *slot) nextCap(want flex.Target, now time.Time) (action, time.Time) {
 	if want.Order != flex.OrderCap || alike(s.told, want) || len(s.entry.Intent) == 0 && s.clearing == 0 {
 		return apply, s.retryAt
 	}

@@ -49,6 +49,7 @@ func (c *Controller) readJournal(ctx context.Context) {
 		c.cfg.Health.Clear(CodeStoreFailing, "journal")
 	}
 	c.Wake()
+	c.readWear(ctx)
 }
 
 // adopt reads the journal, once, and sorts its entries.
@@ -63,6 +64,7 @@ func (c *Controller) adopt(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the journal of devices: %w", err)
 	}
+	c.loadWear(ctx)
 	now := time.Now().UTC()
 	running, holds := c.cfg.Board.Running(), c.cfg.Board.Holds()
 	for _, e := range entries {

@@ -40,6 +40,7 @@ func (s *slot) doApply(ctx context.Context, t flex.Target, b before) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.noteSent(t, rec)
+	s.wore(t, rec)
 	if !same(s.told, t) || s.lost || err != nil || !rec.Echo {
 		defer s.c.cfg.OnChange()
 	}
@@ -93,10 +94,14 @@ func (s *slot) applyFailed(text string) {
 }
 
 // refuse stops control of the device until what stands against it is gone.
-func (s *slot) refuse(r *flex.Refusal) {
-	s.block, s.blockAt = r, time.Now()
+func (s *slot) refuse(r *flex.Refusal) { s.stop(CodeForeignLimit, r, time.Now().Add(blockedFor)) }
+
+// stop ends control of the device for a reason with an alarm of its own, and
+// not to be tried again before an instant.
+func (s *slot) stop(code string, r *flex.Refusal, until time.Time) {
+	s.block, s.blockTo = r, later(until, s.own.until)
 	s.err = r.Text
-	s.c.cfg.Health.Raise(CodeForeignLimit, string(s.id()), r.Text)
+	s.c.cfg.Health.Raise(code, string(s.id()), r.Text)
 	s.c.log.Warn("a device cannot be controlled", "device", s.id(), "reason", r.Reason, "text", r.Text)
 	s.c.Wake()
 }
@@ -106,8 +111,9 @@ func (s *slot) unblock() {
 	if s.block == nil {
 		return
 	}
-	s.block, s.blockAt = nil, time.Time{}
+	s.block, s.blockTo = nil, time.Time{}
 	s.noteClear(CodeForeignLimit)
+	s.noteClear(CodeOverridden)
 	s.c.Wake()
 }
 
@@ -149,6 +155,7 @@ func (s *slot) proven(t flex.Target, rec flex.Receipt) {
 	s.proof.Target, s.proof.Refreshed = t, at
 	s.told, s.power, s.opensAt = t, rec.Effective, s.opens
 	s.unsure, s.lost, s.suspect, s.fails = false, false, false, 0
+	s.own.pending, s.own.off, s.own.checked = false, false, at
 	s.verifyAt = at.Add(verifyEvery)
 	s.worked()
 	for id, v := range s.served {
@@ -231,10 +238,13 @@ func (s *slot) doPrepare(ctx context.Context) {
 		s.failed(err.Error())
 	case snap.Foreign != nil:
 		s.refuse(snap.Foreign)
+	case snap.Controlled && s.own.yielded && s.policy() == flex.OwnYield:
+		s.yield(flex.CauseController, "it is still under somebody else's control", time.Now())
 	default:
 		s.worked()
 		s.unblock()
 		s.noteClear(CodeForeignWrite)
+		s.own.yielded = false
 		s.entry = &flex.JournalEntry{Device: s.id(), Snapshot: snap, Opened: s.c.cfg.Stamp(), For: slices.Clone(s.cmd.ready)}
 		s.journal = time.Now()
 		s.book.set(s.entry)

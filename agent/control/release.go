@@ -17,6 +17,7 @@ func (s *slot) doRelease(ctx context.Context, e flex.JournalEntry) {
 	rec, err := s.dev.Release(ctx, e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.wore(free(s.id()), rec)
 	switch {
 	case err != nil:
 		s.failed(err.Error())
@@ -46,6 +47,8 @@ func (s *slot) released(rec flex.Receipt) {
 	s.deliver, s.badSince, s.changed, s.sentAt = nil, time.Time{}, time.Time{}, time.Time{}
 	s.fails, s.clearing = 0, 0
 	s.meddled = time.Time{}
+	s.own.pending, s.own.off, s.own.checked = false, false, time.Time{}
+	s.wearing.light, s.wearing.rewrites = false, false
 	s.worked()
 	for _, v := range s.served {
 		if v.engaged {
@@ -74,6 +77,7 @@ func (s *slot) doNeutral(ctx context.Context) {
 	rec, err := s.dev.Neutral(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.wore(free(s.id()), rec)
 	switch {
 	case errors.Is(err, flex.ErrUnsupported), err == nil && rec.Echo:
 		s.neutral = false
@@ -175,7 +179,7 @@ func (c *Controller) settled(ctx context.Context) bool {
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		if !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.book.settled() }) {
+		if !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.book.settled() }) && c.wear.settled() {
 			return true
 		}
 		select {

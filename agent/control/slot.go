@@ -63,7 +63,9 @@ type slot struct {
 	lost     bool               // what we wrote does not stand any more: write again at once
 	suspect  bool               // a reading speaks against it: read back at once
 	block    *flex.Refusal      // why it must not be controlled
-	blockAt  time.Time
+	blockTo  time.Time          // it is not tried again before
+	own      claim
+	wearing  thrift
 	neutral  bool      // bring to neutral first: the journal was lost
 	dueSince time.Time // since when a release is due
 	retryAt  time.Time // after a failure, not before
@@ -180,6 +182,8 @@ func (s *slot) status() flex.DeviceStatus {
 	if s.stands {
 		st.Proof = s.proof
 	}
+	st.Interference = s.interference(time.Now())
+	st.Wear = s.c.wear.of(s.id(), time.Now())
 	return st
 }
 

@@ -127,7 +127,7 @@ func (s *slot) hand(cmd command) {
 	if !alike(was, is) {
 		s.retryAt, s.retry = time.Time{}, 0
 	}
-	if len(cmd.ready) == 0 && !s.stands {
+	if len(cmd.ready) == 0 && !s.stands && !s.own.resting(time.Now()) {
 		s.unblock()
 	}
 	s.noteDue(time.Now())
@@ -183,6 +183,9 @@ func (s *slot) view() allocate.Device {
 	foreign := s.block
 	if foreign == nil {
 		foreign = s.c.cfg.Standing(s.id()).Refusal
+	}
+	if foreign == nil && !s.stands {
+		foreign = s.spent(time.Now())
 	}
 	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, GridCharge: s.set.GridCharge,
 		Online: s.online(), Foreign: foreign, Target: s.told}

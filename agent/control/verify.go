@@ -13,10 +13,16 @@ import (
 // see whether what we wrote still stands.
 func (s *slot) doCheck(ctx context.Context, t flex.Target, unsure bool) {
 	rec, err := s.dev.Verify(ctx, t)
+	var found *flex.Reading
+	if err == nil && !rec.Echo && !unsure { // whose doing it is, is told from what is there now
+		if r, err := s.dev.Read(ctx); err == nil {
+			found = &r
+		}
+	}
 	now := time.Now().UTC()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.suspect = false
+	s.suspect, s.own.checked = false, now
 	switch {
 	case err != nil && unsure:
 		s.failed(err.Error())
@@ -29,38 +35,16 @@ func (s *slot) doCheck(ctx context.Context, t flex.Target, unsure bool) {
 		s.unsure, s.lost = false, true // not there: write it again
 	case rec.Echo:
 		s.verifyAt = now.Add(verifyEvery)
+		s.holdsAgain(now)
 		if !s.meddled.IsZero() && now.Sub(s.meddled) >= calmFor {
 			s.meddled = time.Time{}
 			s.noteClear(CodeForeignWrite)
 			s.noteClear(CodeDeviceReverted)
 		}
 	default:
-		s.interfered(rec, now)
+		s.interfered(rec, found, now)
 	}
 	s.c.cfg.OnChange()
-}
-
-// interfered sorts a change that was not ours. A device that fell back is told
-// again at once. Somebody else's write is answered at the next refresh, and no
-// sooner: two masters that fight wear a device out.
-func (s *slot) interfered(rec flex.Receipt, now time.Time) {
-	s.meddled = now
-	s.verifyAt = now.Add(verifyEvery)
-	text := problems(rec.Problems)
-	lease := s.told.Revert
-	if lease <= 0 {
-		lease = s.c.cfg.Lease
-	}
-	off := s.reading != nil && s.reading.Acting != nil && !*s.reading.Acting && s.reading.At.After(s.sentAt)
-	if off || s.opens != s.opensAt || now.Sub(s.proof.Refreshed) >= lease {
-		s.lost = true
-		s.c.cfg.Health.Raise(CodeDeviceReverted, string(s.id()), fmt.Sprintf("%s fell back: %s; it is told again", s.id(), text))
-		s.c.log.Warn("a device fell back by itself", "device", s.id(), "found", text)
-		return
-	}
-	s.proof.EchoAt = time.Time{}
-	s.c.cfg.Health.Raise(CodeForeignWrite, string(s.id()), fmt.Sprintf("%s was changed by others: %s", s.id(), text))
-	s.c.log.Warn("a device was changed by others", "device", s.id(), "found", text)
 }
 
 // problems puts fields that do not hold into words.
@@ -77,7 +61,7 @@ func problems(list []flex.Problem) string {
 
 // judge tells by a reading whether the device acts and delivers; mu is held.
 func (s *slot) judge(r flex.Reading, now time.Time) {
-	if !s.stands || s.told.Order == flex.OrderNone || s.proof.EchoAt.IsZero() || !r.At.After(s.sentAt) {
+	if !s.stands || s.told.Order == flex.OrderNone || s.proof.EchoAt.IsZero() && !s.own.off || !r.At.After(s.sentAt) {
 		return
 	}
 	s.judgeActing(r)
@@ -109,7 +93,7 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 // against us.
 func (s *slot) judgeActing(r flex.Reading) {
 	against := r.Acting != nil && !*r.Acting
-	if s.told.Order == flex.OrderCap && r.Limit != nil && *r.Limit > s.power+s.tolerance() {
+	if s.told.Order == flex.OrderCap && r.Limit != nil && (*r.Limit-s.power).Abs() > s.tolerance() {
 		against = true
 	}
 	if against && r.At.Sub(s.sentAt) >= time.Second && s.verifyAt.Sub(r.At) < verifyEvery/2 && s.meddled.IsZero() {

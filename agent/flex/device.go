@@ -125,6 +125,10 @@ type Register struct {
 	Addr  uint16   `json:"addr"`
 	Words []uint16 `json:"words"`
 	Name  string   `json:"name,omitempty"` // "124.StorCtl_Mod"
+	// Persistent tells that a write wears out memory; Budget is how many a day
+	// the memory stands, 0: not known.
+	Persistent bool `json:"persistent,omitempty"`
+	Budget     int  `json:"budget,omitempty"`
 }
 
 // Snapshot is what was found on a device before our first write. It holds

@@ -42,6 +42,10 @@ type DeviceStatus struct {
 	// Held tells that the journal is open: a release is owed some day.
 	Held bool `json:"held,omitempty"`
 	// ReleaseOwed tells that the release was due and is not proven yet.
-	ReleaseOwed bool   `json:"release_owed,omitempty"`
-	Error       string `json:"error,omitempty"`
+	ReleaseOwed bool `json:"release_owed,omitempty"`
+	// Interference is the latest change by others, while it matters.
+	Interference *Interference `json:"interference,omitempty"`
+	// Wear counts today's writes to persistent registers.
+	Wear  []Wear `json:"wear,omitempty"`
+	Error string `json:"error,omitempty"`
 }
