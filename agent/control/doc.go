@@ -12,7 +12,11 @@
 //   - when nobody asks any more the device is released, and its journal entry
 //     is closed only when reading back has proven the release, for ever if
 //     need be;
-//   - what others have set is not ours: it is neither written above nor undone.
+//   - what others have set is not ours: it is neither written above nor undone;
+//   - another controller's setpoint is answered by the device's policy, and
+//     never without bound;
+//   - writes that wear out memory are counted by day, and beyond their budget
+//     only what hands the device back is written.
 //
 // A device is never under our control without an open entry.
 //

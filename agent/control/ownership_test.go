@@ -93,6 +93,7 @@ func TestARestOutlivesTheDispatchItBeganIn(t *testing.T) {
 		r := owned(t, d, 5000, DeviceSettings{Ownership: flex.OwnYield, Rest: 5 * time.Minute})
 		d.meddle(1000)
 		time.Sleep(11 * time.Second)
+		d.set(func(d *device) { d.told, d.left = nil, false }) // the others are gone
 		r.board.change(func(b *board) { b.running = nil })
 		time.Sleep(10 * time.Second)
 		r.board.change(func(b *board) {

@@ -99,7 +99,7 @@ func (s *slot) refuse(r *flex.Refusal) { s.stop(CodeForeignLimit, r, time.Now().
 // stop ends control of the device for a reason with an alarm of its own, and
 // not to be tried again before an instant.
 func (s *slot) stop(code string, r *flex.Refusal, until time.Time) {
-	s.block, s.blockTo = r, later(until, s.own.until)
+	s.block, s.blockTo = r, until
 	s.err = r.Text
 	s.c.cfg.Health.Raise(code, string(s.id()), r.Text)
 	s.c.log.Warn("a device cannot be controlled", "device", s.id(), "reason", r.Reason, "text", r.Text)
