@@ -184,13 +184,13 @@ func TestANewNotificationDoesNotWaitBehindThoseThatFail(t *testing.T) {
 		r.start(t)
 		for n := range fetchers + 4 {
 			u := fmt.Sprintf("h%d", n)
-			r.market.hang[u] = true
+			r.market.set(func() { r.market.hang[u] = true })
 			if err := r.Accept(t.Context(), body(u)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(time.Minute) // they are retried, each for long
-		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
+		r.market.set(func() { r.market.sets["u"] = []flex.Instruction{start("i1", "a")} })
 		if err := r.Accept(t.Context(), body("u")); err != nil {
 			t.Fatal(err)
 		}
