@@ -63,7 +63,8 @@ func (a *Agent) buildControl() {
 	for i, d := range a.devices.Devices() {
 		devices = append(devices, d)
 		c := cfg.Devices[i]
-		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, GridCharge: c.GridCharge, MaxPower: c.MaxPower})
+		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, GridCharge: c.GridCharge, MaxPower: c.MaxPower,
+			Ownership: c.Ownership})
 	}
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Assets),

@@ -169,6 +169,7 @@ type Device struct {
 	MaxRead      int // registers in one request; 0: the default
 	MaxWrite     int
 	BusyRetries  int
+	Ownership    flex.Ownership // what to do when others write under our control
 }
 
 // Asset maps a sold resource to devices.

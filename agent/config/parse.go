@@ -168,7 +168,7 @@ func (b builder) site(v value) Site {
 
 func (b builder) device(v value) Device {
 	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "grid_charge",
-		"adopt_limit", "max_power", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries")
+		"adopt_limit", "max_power", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
 		Driver:       o.get("driver").choice("sunspec", []string{"sunspec", "map"}),
@@ -189,6 +189,7 @@ func (b builder) device(v value) Device {
 		MaxRead:      o.get("max_read").number(0, 1, 125),
 		MaxWrite:     o.get("max_write").number(0, 1, 123),
 		BusyRetries:  o.get("busy_retries").number(0, 1, 20),
+		Ownership:    flex.Ownership(o.get("ownership").choice(string(flex.OwnContest), []string{string(flex.OwnYield), string(flex.OwnContest), string(flex.OwnAlarm)})),
 	}
 	switch {
 	case d.Driver == "map" && d.Map == "":

@@ -76,6 +76,7 @@ func TestProblems(t *testing.T) {
 		{"a relay door without a broker", "ingress: {relay: on}", "ingress.relay: needs the connection to a broker"},
 		{"a shared topic with a wildcard", "ingress: {relay: {shared: \"a/+\"}}", "is not a topic name"},
 		{"a shared topic by a word of ours", "ingress: {relay: {shared: down}}", "is a word of the sites' own topics"},
+		{"an ownership that is none", "devices: [{id: a, address: \"h:1\", ownership: fight}]", "devices[0].ownership"},
 		{"everybody is a proxy", "ingress: {webhook: {tls: off, trusted_proxies: [0.0.0.0/0]}}", "trusts everybody"},
 		{"days", "market: {keep_raw: 12x}", "market.keep_raw: cannot be read"},
 		{"commissioning perhaps", "require_commissioning: maybe", "is not true or false"},

@@ -5,11 +5,15 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -68,7 +72,7 @@ func (w *Webhook) Probe(ctx context.Context, address string, client *http.Client
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := c.Do(req)
 	if err != nil {
-		return err
+		return unreached(req.URL.Hostname(), err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // read only
 	_, _ = io.CopyN(io.Discard, resp.Body, 4096)
@@ -83,4 +87,33 @@ func (w *Webhook) Probe(ctx context.Context, address string, client *http.Client
 		return fmt.Errorf("it is redirected (%s): markets post to one address", resp.Status)
 	}
 	return fmt.Errorf("it is answered with %s", resp.Status)
+}
+
+// unreached says in plain words why nobody answered.
+func unreached(host string, err error) error {
+	var (
+		dns     *net.DNSError
+		name    x509.HostnameError
+		issuer  x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+		plain   tls.RecordHeaderError
+		wait    net.Error
+	)
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Errorf("the name %s cannot be resolved: %w", host, err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("the connection is refused, nobody listens there: %w", err)
+	case errors.As(err, &name):
+		return fmt.Errorf("the certificate there is not for %s: %w", host, err)
+	case errors.As(err, &issuer):
+		return fmt.Errorf("the certificate there is not from an authority that is known: %w", err)
+	case errors.As(err, &invalid):
+		return fmt.Errorf("the certificate there is not valid: %w", err)
+	case errors.As(err, &plain):
+		return fmt.Errorf("it does not speak TLS there: %w", err)
+	case errors.As(err, &wait) && wait.Timeout():
+		return fmt.Errorf("nobody answers in time, a firewall may be in between: %w", err)
+	}
+	return fmt.Errorf("it cannot be reached: %w", err)
 }

@@ -2,6 +2,8 @@ package ingress
 
 import (
 	"context"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,6 +52,40 @@ func TestAProbeProvesThatTheAddressLeadsHere(t *testing.T) {
 	}
 	if len(in.got) != 0 {
 		t.Errorf("%d pings reached intake", len(in.got))
+	}
+}
+
+// failing is a transport that gets no further than an error.
+type failing struct{ err error }
+
+func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }
+
+func TestAProbeSaysPlainlyWhyNobodyAnswers(t *testing.T) {
+	w, _ := open(t, &fakeIntake{}, nil)
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	named := secure.Client() // knows the authority, and asks for another name
+	named.Transport.(*http.Transport).TLSClientConfig.ServerName = "flex.example.net"
+	for _, tc := range []struct {
+		name, at string
+		client   *http.Client
+		want     string
+	}{
+		{"the name is not known", "https://flex.invalid/", &http.Client{Transport: failing{&net.DNSError{Err: "no such host", Name: "flex.invalid", IsNotFound: true}}}, "flex.invalid cannot be resolved"},
+		{"nobody listens", "http://127.0.0.1:1/", http.DefaultClient, "refused"},
+		{"a certificate for another name", secure.URL, named, "is not for"},
+		{"a certificate that nobody signed", secure.URL, &http.Client{Transport: &http.Transport{}}, "not from an authority"},
+		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), http.DefaultClient, "TLS"},
+		{"a firewall that drops", "https://flex.invalid/", &http.Client{Transport: failing{context.DeadlineExceeded}}, "in time"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := w.Probe(t.Context(), tc.at, tc.client); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%v, want %q", err, tc.want)
+			}
+		})
 	}
 }
 

@@ -21,36 +21,52 @@ func (p proxies) trusts(addr netip.Addr) bool {
 // trusted proxy the nearest one in its header that is not a trusted proxy
 // itself. Whatever lies beyond that was written by somebody we do not know.
 // Behind a proxy that says nothing readable, the peer counts.
+//
+// Proxies write one of the two headers and pass the other one on as it came:
+// where both are there and disagree, one of them is the sender's own, and
+// neither is believed. Else anybody could fail in somebody else's name.
 func (p proxies) source(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !p.trusts(peer.Addr().Unmap()) {
 		return r.RemoteAddr
 	}
-	hops := forwarded(r.Header)
-	for i := len(hops) - 1; i >= 0 && len(hops)-i <= maxHops; i-- {
-		addr, ok := hopAddr(hops[i])
-		if !ok {
-			break
+	var found netip.Addr
+	for _, hops := range [][]string{hopsOf(r.Header, "Forwarded", forParameter), hopsOf(r.Header, "X-Forwarded-For", strings.TrimSpace)} {
+		if len(hops) == 0 {
+			continue
 		}
-		if !p.trusts(addr) {
-			return netip.AddrPortFrom(addr, 0).String()
+		addr, ok := p.nearest(hops)
+		if !ok || found.IsValid() && found != addr {
+			return r.RemoteAddr
 		}
+		found = addr
 	}
-	return r.RemoteAddr
+	if !found.IsValid() {
+		return r.RemoteAddr
+	}
+	return netip.AddrPortFrom(found, 0).String()
 }
 
-// forwarded lists the hops in the order they were added: by RFC 7239 where a
-// proxy speaks it, else by the older header.
-func forwarded(h http.Header) []string {
-	var hops []string
-	if list := h.Values("Forwarded"); len(list) > 0 {
-		for _, element := range strings.Split(strings.Join(list, ","), ",") {
-			hops = append(hops, forParameter(element))
+// nearest is the last hop that is not a trusted proxy.
+func (p proxies) nearest(hops []string) (netip.Addr, bool) {
+	for i := len(hops) - 1; i >= 0 && len(hops)-i <= maxHops; i-- {
+		addr, ok := hopAddr(hops[i])
+		if !ok || !p.trusts(addr) {
+			return addr, ok
 		}
-		return hops
 	}
-	for _, element := range strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",") {
-		hops = append(hops, strings.TrimSpace(element))
+	return netip.Addr{}, false
+}
+
+// hopsOf lists the hops of a header in the order they were added.
+func hopsOf(h http.Header, name string, read func(string) string) []string {
+	list := h.Values(name)
+	if len(list) == 0 {
+		return nil
+	}
+	var hops []string
+	for element := range strings.SplitSeq(strings.Join(list, ","), ",") {
+		hops = append(hops, read(element))
 	}
 	return hops
 }

@@ -3,7 +3,10 @@ package ingress
 import (
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"flexd/agent/flex"
 )
 
 func TestTheSourceIsWhatATrustedProxySays(t *testing.T) {
@@ -30,6 +33,57 @@ func TestTheSourceIsWhatATrustedProxySays(t *testing.T) {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestTwoHeadersThatDisagreeAreNotBelieved(t *testing.T) {
+	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8")}
+	for _, tc := range []struct{ name, forwarded, xff, want string }{
+		{"both say the same", "for=1.2.3.4", "1.2.3.4", "1.2.3.4"},
+		{"the sender wrote one in another's name", "for=203.0.113.9", "1.2.3.4", "10.0.0.1"},
+		{"the sender wrote nonsense", "for=_x", "1.2.3.4", "10.0.0.1"},
+		{"the sender wrote a proxy", "for=10.2.2.2", "1.2.3.4", "10.0.0.1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := &http.Request{RemoteAddr: "10.0.0.1:1000", Header: http.Header{"Forwarded": {tc.forwarded}, "X-Forwarded-For": {tc.xff}}}
+			if _, got := sourceOf(trusted.source(r)); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// A proxy's failing senders are held back one by one.
+func TestFailuresCountAgainstWhomTheProxyNames(t *testing.T) {
+	in := &fakeIntake{}
+	in.answer(flex.Refuse(flex.ReasonSignatureInvalid, "no"))
+	w, _ := open(t, in, func(c *WebhookConfig) {
+		c.FailPerSecond, c.TrustedProxies = 2, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	post := func(from string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.Addr().String()+"/webhooks/piclo", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", from)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	held := 0
+	for range 20 {
+		if post("203.0.113.9") == http.StatusTooManyRequests {
+			held++
+		}
+	}
+	if held < 10 {
+		t.Errorf("%d of 20 were held back", held)
+	}
+	if got := post("198.51.100.1"); got != http.StatusUnauthorized {
+		t.Errorf("another sender behind the same proxy gets %d", got)
 	}
 }
 
