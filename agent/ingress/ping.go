@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -96,7 +95,6 @@ func unreached(host string, err error) error {
 		name    x509.HostnameError
 		issuer  x509.UnknownAuthorityError
 		invalid x509.CertificateInvalidError
-		plain   tls.RecordHeaderError
 		wait    net.Error
 	)
 	switch {
@@ -110,7 +108,7 @@ func unreached(host string, err error) error {
 		return fmt.Errorf("the certificate there is not from an authority that is known: %w", err)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("the certificate there is not valid: %w", err)
-	case errors.As(err, &plain):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("it does not speak TLS there: %w", err)
 	case errors.As(err, &wait) && wait.Timeout():
 		return fmt.Errorf("nobody answers in time, a firewall may be in between: %w", err)

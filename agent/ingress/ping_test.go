@@ -62,9 +62,10 @@ func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, 
 
 func TestAProbeSaysPlainlyWhyNobodyAnswers(t *testing.T) {
 	w, _ := open(t, &fakeIntake{}, nil)
-	secure := httptest.NewTLSServer(http.NotFoundHandler())
-	defer secure.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	secure.StartTLS()
+	defer secure.Close()
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	named := secure.Client() // knows the authority, and asks for another name
@@ -151,4 +152,30 @@ func TestThePollerIsQuickWhereInstructionsAreLikely(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestOnlyANonceIsAnswered(t *testing.T) {
+	key := newPingKey()
+	for _, tc := range []struct {
+		name, nonce string
+		answered    bool
+	}{
+		{"the shortest", strings.Repeat("a1", 8), true},
+		{"the longest", strings.Repeat("a1", 32), true},
+		{"none", "", false},
+		{"too short", strings.Repeat("a1", 7), false},
+		{"too long", strings.Repeat("a1", 33), false},
+		{"an odd number of digits", strings.Repeat("a", 17), false},
+		{"no hex", strings.Repeat("xy", 8), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := pong(key, tc.nonce)
+			if (got != "") != tc.answered {
+				t.Errorf("pong %q", got)
+			}
+			if got != "" && got == pong(newPingKey(), tc.nonce) {
+				t.Error("another process gives the same answer")
+			}
+		})
+	}
 }
