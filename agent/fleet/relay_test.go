@@ -261,3 +261,29 @@ func TestABacklogIsReadAtOurPace(t *testing.T) {
 		t.Errorf("%v, %+v", r.door.missed, r.f.Status())
 	}
 }
+
+// A broker with a wide window sends all that it kept before it answers the
+// first word of the new connection.
+func TestABacklogDoesNotKeepASiteFromConnecting(t *testing.T) {
+	const kept = 8 * roomCount
+	r := &relayedRig{door: &doorman{}, t: t}
+	var addr string
+	r.hub, addr = start(t, listeners.Config{}, &ear{}, false)
+	r.Options.Capabilities.MaximumInflight = 2 * kept
+	launchWith := func() (*Fleet, func()) {
+		cfg := settings(addr, newMemory())
+		cfg.Relay = r.door
+		return launch(t, cfg)
+	}
+	f, stop := launchWith()
+	until(t, "connected", func() bool { return f.Status().Connected })
+	stop()
+	for n := range kept {
+		r.say(RelayTopic(site), fmt.Sprintf("kept %d", n), false)
+	}
+	f, _ = launchWith()
+	until(t, "connected again", func() bool { return f.Status().Connected })
+	for n := range kept {
+		until(t, fmt.Sprintf("number %d", n), func() bool { return r.door.times(fmt.Sprintf("kept %d", n)) > 0 })
+	}
+}

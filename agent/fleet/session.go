@@ -65,13 +65,17 @@ func (f *Fleet) connection(ctx context.Context) (time.Duration, error) {
 	var worker sync.WaitGroup
 	defer worker.Wait()
 	defer s.close()
+	// What the broker kept for us comes before the answers to what we say: it
+	// must be taken meanwhile, or its amount would keep those from being read.
+	worker.Go(s.work)
+	if s.envelopes != nil {
+		worker.Go(func() { s.envelopes.work(s.ctx) })
+	}
 	p, err := s.announce(ctx)
 	if err != nil {
 		return 0, err
 	}
-	worker.Go(s.work)
 	if s.envelopes != nil {
-		worker.Go(func() { s.envelopes.work(s.ctx) })
 		f.cfg.Relay.Missed("the broker's connection is new")
 	}
 	f.connected()
