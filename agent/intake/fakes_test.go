@@ -26,6 +26,10 @@ type fakeBook struct {
 	sights   []flex.Sight
 	replies  []flex.Reply
 	outbox   []flex.Message
+	records  map[flex.InstructionID]flex.Record
+	latest   map[flex.InstructionID]int // of offers
+	looks    int                        // at offers
+	scans    int                        // of the catalogue
 	obs      map[flex.ObligationID]flex.Obligation
 	assets   map[flex.AssetID]flex.MarketAsset
 	comps    map[flex.CompetitionID]flex.Competition
@@ -33,18 +37,20 @@ type fakeBook struct {
 	failPut  error
 	failNext int           // commits that fail
 	gate     chan struct{} // when set, writes wait for it
+	slow     time.Duration // of every write
 	failRead error
 }
 
 func newBook() *fakeBook {
-	return &fakeBook{notices: map[flex.NotificationID]flex.Notice{}, obs: map[flex.ObligationID]flex.Obligation{},
+	return &fakeBook{records: map[flex.InstructionID]flex.Record{}, latest: map[flex.InstructionID]int{}, notices: map[flex.NotificationID]flex.Notice{}, obs: map[flex.ObligationID]flex.Obligation{},
 		assets: map[flex.AssetID]flex.MarketAsset{}, comps: map[flex.CompetitionID]flex.Competition{}}
 }
 
 func (b *fakeBook) wait(ctx context.Context) error {
 	b.mu.Lock()
-	gate := b.gate
+	gate, slow := b.gate, b.slow
 	b.mu.Unlock()
+	time.Sleep(slow)
 	if gate == nil {
 		return nil
 	}
@@ -63,6 +69,7 @@ func (b *fakeBook) apply(ch flex.Changes) {
 	}
 	for _, o := range ch.Offers {
 		o.Seq = uint64(len(b.offers) + 1)
+		b.latest[o.Instruction.ID] = len(b.offers)
 		b.offers = append(b.offers, o)
 	}
 	for _, o := range ch.Obligations {
@@ -136,17 +143,24 @@ func (b *fakeBook) OpenNotices(context.Context) ([]flex.Notice, error) {
 func (b *fakeBook) LatestOffer(id flex.InstructionID) (flex.Offer, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, o := range slices.Backward(b.offers) {
-		if o.Instruction.ID == id {
-			return o, true, b.failRead
-		}
+	b.looks++
+	if n, ok := b.latest[id]; ok {
+		return b.offers[n], true, b.failRead
 	}
 	return flex.Offer{}, false, b.failRead
+}
+
+func (b *fakeBook) Record(_ context.Context, id flex.InstructionID) (flex.Record, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.records[id]
+	return r, ok, b.failRead
 }
 
 func values[K comparable, V any](b *fakeBook, m map[K]V) ([]V, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.scans++
 	var out []V
 	for _, v := range m {
 		out = append(out, v)
@@ -207,6 +221,7 @@ type fakeMarket struct {
 	compErr  error
 	raw      []byte          // of every list
 	hang     map[string]bool // data_urls that never answer
+	serve    bool            // a set of one for every data_url that is not known
 }
 
 func newMarket() *fakeMarket {
@@ -239,7 +254,10 @@ func (m *fakeMarket) Fetch(ctx context.Context, url string) ([]flex.Instruction,
 	if m.fail != nil {
 		return nil, nil, m.fail
 	}
-	return slices.Clone(m.sets[url]), nil, m.broken
+	if set, known := m.sets[url]; known || !m.serve {
+		return slices.Clone(set), nil, m.broken
+	}
+	return []flex.Instruction{start("of-"+url, "a")}, []byte(url), m.broken
 }
 
 func (m *fakeMarket) List(context.Context, time.Time) ([]flex.Instruction, []byte, error) {
@@ -293,6 +311,11 @@ func (m *fakeMarket) Competition(_ context.Context, id flex.CompetitionID) (flex
 	return m.comps[id], m.compErr
 }
 
+// offer is set for one data_url.
+func (m *fakeMarket) offer(url string, ins ...flex.Instruction) {
+	m.set(func() { m.sets[url] = ins })
+}
+
 func (m *fakeMarket) set(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -334,6 +357,11 @@ func (n *notes) raised(code string) bool {
 	defer n.mu.Unlock()
 	_, ok := n.items[code]
 	return ok
+}
+func (n *notes) text(code string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.items[code]
 }
 func (n *notes) stopped() int {
 	n.mu.Lock()

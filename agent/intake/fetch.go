@@ -31,7 +31,8 @@ func (i *Intake) Run(ctx context.Context) error {
 				reload = now.Add(backoffMin)
 			}
 		}
-		for _, j := range i.take(now) {
+		due, wait := i.take(now)
+		for _, j := range due {
 			wg.Go(func() { i.guarded(ctx, j) })
 		}
 		i.clearRefused(now)
@@ -39,7 +40,7 @@ func (i *Intake) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-i.wake:
-		case <-time.After(min(i.next(now), reload.Sub(now))):
+		case <-time.After(min(wait, reload.Sub(now))):
 		}
 	}
 	return nil
@@ -49,8 +50,11 @@ func (i *Intake) Run(ctx context.Context) error {
 func (i *Intake) guarded(ctx context.Context, j *job) {
 	defer func() {
 		if r := recover(); r != nil {
+			i.mu.Lock()
+			id := j.notice.ID
+			i.mu.Unlock()
 			i.log.Error("a fault while a notification was worked on, trying again",
-				"notification", short(j.notice.ID), "fault", r, "stack", string(debug.Stack()))
+				"notification", short(id), "fault", r, "stack", string(debug.Stack()))
 			i.retry(j, backoffMax)
 		}
 	}()
@@ -60,28 +64,29 @@ func (i *Intake) guarded(ctx context.Context, j *job) {
 // work fetches one notice once and admits what came.
 func (i *Intake) work(ctx context.Context, j *job) {
 	i.mu.Lock()
-	n, got, held, reply := j.notice, j.parked, j.held, j.reply
+	n, got, held := j.notice, j.parked, j.held
+	src := source{id: n.ID, door: n.Door, doors: n.Doors, raw: j.raw, at: j.rawAt}
 	i.mu.Unlock()
-	src := source{id: n.ID, door: n.Door, doors: n.Doors}
 	if !held {
 		var err error
-		var raw []byte
-		got, raw, err = i.fetch(ctx, j, n)
-		src.reply = replyOf(n.ID, raw, i.cfg.Clock.Stamp().At)
+		got, src.raw, err = i.fetch(ctx, j, n)
+		src.at = i.cfg.Clock.Stamp().At
 		got = named(got)
 		i.stopFirst(ctx, src, got)
 		if err != nil {
 			i.keepPart(ctx, j, src, got)
-			i.fetchFailed(ctx, j, err)
+			i.fetchFailed(ctx, j, n, err)
 			return
 		}
-		if i.park(j, got, src.reply) {
+		if i.park(j, got, src) {
 			return
 		}
 	}
-	if held {
-		src.reply = reply
+	if !i.enter() {
+		i.putBack(j)
+		return
 	}
+	defer i.leave()
 	i.settle(ctx, j, src, got)
 }
 
@@ -92,6 +97,9 @@ func (i *Intake) fetch(ctx context.Context, j *job, n flex.Notice) ([]flex.Instr
 	defer func() {
 		i.mu.Lock()
 		i.fetching--
+		if j.tries > 0 {
+			i.retrying--
+		}
 		i.mu.Unlock()
 		i.Wake()
 	}()
@@ -110,9 +118,10 @@ func (i *Intake) keepPart(ctx context.Context, j *job, src source, got []flex.In
 	i.mu.Lock()
 	stored := j.stored
 	i.mu.Unlock()
-	if len(got) == 0 || !stored {
+	if len(got) == 0 || !stored || !i.enter() {
 		return
 	}
+	defer i.leave()
 	b, err := i.match(ctx, src, got)
 	if err == nil {
 		err = i.commitBatch(ctx, b)
@@ -123,7 +132,7 @@ func (i *Intake) keepPart(ctx context.Context, j *job, src source, got []flex.In
 }
 
 // fetchFailed plans the next try, or gives up when it is too late for one.
-func (i *Intake) fetchFailed(ctx context.Context, j *job, err error) {
+func (i *Intake) fetchFailed(ctx context.Context, j *job, n flex.Notice, err error) {
 	if ctx.Err() != nil {
 		i.mu.Lock()
 		j.busy = false
@@ -135,14 +144,14 @@ func (i *Intake) fetchFailed(ctx context.Context, j *job, err error) {
 	if errors.As(err, &retry) {
 		least = retry.After
 	}
-	if hollow(j.notice, err) && i.triedFor(j) > hollowTries {
+	if hollow(n, err) && i.triedFor(j) > hollowTries {
 		i.giveUp(ctx, j, true)
 		return
 	}
-	i.log.Warn("cannot fetch what was notified, trying again", "notification", short(j.notice.ID), "error", err)
-	if i.triedFor(j) >= alarmAfter && !hollow(j.notice, err) {
-		i.cfg.Health.Raise(CodeInstructionsMissing, short(j.notice.ID),
-			fmt.Sprintf("the instructions of notification %s cannot be fetched: %v", short(j.notice.ID), err))
+	i.log.Warn("cannot fetch what was notified, trying again", "notification", short(n.ID), "error", err)
+	if i.triedFor(j) >= alarmAfter && !hollow(n, err) {
+		i.cfg.Health.Raise(CodeInstructionsMissing, short(n.ID),
+			fmt.Sprintf("the instructions of notification %s cannot be fetched: %v", short(n.ID), err))
 	}
 	if i.tooLate(j) {
 		i.giveUp(ctx, j, false)
@@ -165,6 +174,7 @@ func hollow(n flex.Notice, err error) bool {
 // in one commit.
 func (i *Intake) settle(ctx context.Context, j *job, src source, got []flex.Instruction) {
 	b, err := i.match(ctx, src, got)
+	src.raw = nil // the batch has it, when it is kept
 	full := false
 	if err == nil {
 		full, err = i.commitFor(ctx, j, b, got)
@@ -205,10 +215,7 @@ func (i *Intake) commitFor(ctx context.Context, j *job, b *batch, got []flex.Ins
 	i.mu.Unlock()
 	full = fetched >= n.Count && b.waiting == 0
 	if full {
-		if have, found, err := i.cfg.Book.Notice(n.ID); err == nil && found {
-			n.Seen = have.Seen
-		}
-		closeNotice(&ch, n, fetched, again, i.cfg.Clock.Stamp())
+		closeNotice(&ch, i.asKept(n), fetched, again, i.cfg.Clock.Stamp())
 	}
 	if err := i.commit(ctx, b, ch); err != nil {
 		return false, err
@@ -218,6 +225,14 @@ func (i *Intake) commitFor(ctx context.Context, j *job, b *batch, got []flex.Ins
 		i.finish(j, again)
 	}
 	return full, nil
+}
+
+// asKept takes over what other deliveries added on disk meanwhile.
+func (i *Intake) asKept(n flex.Notice) flex.Notice {
+	if have, found, err := i.cfg.Book.Notice(n.ID); err == nil && found {
+		n.Seen, n.Doors = have.Seen, joinDoors(have.Doors, n.Doors)
+	}
+	return n
 }
 
 // closeNotice adds the last step of the notification's ladder. The step is
@@ -266,6 +281,7 @@ func (i *Intake) giveUp(ctx context.Context, j *job, quiet bool) {
 		i.retry(j, refetchGap)
 		return
 	}
+	n = i.asKept(n)
 	var ch flex.Changes
 	if n.Again || quiet {
 		n.State = flex.NoticeFetched

@@ -29,6 +29,8 @@ const (
 	fetchers = 16   // replies asked for at a time
 	retriers = 4    // of them, those that failed before: what is new never waits behind them
 	maxJobs  = 4096 // notices worked on in memory; the rest waits in the store
+	// maxSettling bounds the replies that were fetched and wait for the disk.
+	maxSettling = 64
 )
 
 // Config is what intake needs. All but Direction, Signatures, RefusedDir and
@@ -73,6 +75,8 @@ type Intake struct {
 	mu        sync.Mutex
 	jobs      map[flex.NotificationID]*job
 	fetching  int
+	retrying  int // of fetching, those that failed before
+	settling  int
 	overflow  bool // open notices are in the store that are not in jobs
 	refusedAt time.Time
 	nRefused  int
@@ -91,8 +95,8 @@ type Intake struct {
 
 	// doubts is when each operator's signature could last not be checked.
 	doubts map[string]time.Time // under mu
-	// listed are our instructions as the market's list shows them; pollMu.
-	listed map[flex.InstructionID]*listing
+	listMu sync.Mutex
+	listed map[flex.InstructionID]*listing // ours, as the market's list shows them
 }
 
 // New builds an intake; nothing runs yet.
@@ -109,9 +113,9 @@ func New(cfg Config) *Intake {
 		jobs:     map[flex.NotificationID]*job{},
 		stops:    newMemory(4096),
 		seen:     newMemory(4096),
-		recorded: newMemory(4096),
+		recorded: newMemory(16384), // more than one list can show
 		waited:   newMemory(1024),
-		sighted:  newMemory(8192),
+		sighted:  newMemory(16384), // more than one list can show
 		doubts:   map[string]time.Time{},
 		listed:   map[flex.InstructionID]*listing{},
 	}

@@ -24,8 +24,10 @@ type job struct {
 	wait   time.Duration
 	tries  int
 	parked []flex.Instruction // fetched before the notice was stored
-	reply  *flex.Reply        // with parked
+	raw    []byte             // with parked: the reply they came in
+	rawAt  time.Time          // and its instant
 	held   bool               // parked is valid
+	looked bool               // fetched before, and put back for want of room
 	ids    map[flex.InstructionID]struct{}
 }
 
@@ -53,7 +55,7 @@ func (i *Intake) expect(n flex.Notice) {
 		j.notice.Doors = joinDoors(j.notice.Doors, n.Doors)
 	}
 	switch {
-	case !known && len(i.jobs) >= maxJobs:
+	case !known && !i.roomFor():
 		i.overflow = true
 	case !known:
 		i.jobs[n.ID] = newJob(n, now)
@@ -77,13 +79,14 @@ func (i *Intake) stored(n flex.Notice) {
 	defer i.mu.Unlock()
 	j, known := i.jobs[n.ID]
 	if !known {
-		if len(i.jobs) >= maxJobs {
+		if !i.roomFor() {
 			i.overflow = true
 			return
 		}
 		j = newJob(n, now)
 		i.jobs[n.ID] = j
 	}
+	n.Doors = joinDoors(n.Doors, j.notice.Doors)
 	j.stored, j.done, j.notice = true, false, n
 	if j.held {
 		j.due = now
@@ -122,7 +125,7 @@ func (i *Intake) load(ctx context.Context) error {
 		if _, known := i.jobs[n.ID]; known {
 			continue
 		}
-		if len(i.jobs) >= maxJobs {
+		if !i.roomFor() {
 			i.overflow = true
 			break
 		}
@@ -134,40 +137,35 @@ func (i *Intake) load(ctx context.Context) error {
 }
 
 // take claims the jobs that are due, at most as many as may fetch at a time,
-// and forgets those that are long done.
-func (i *Intake) take(now time.Time) []*job {
+// and forgets those that are long done. It tells how long nothing more is due:
+// jobs beyond the bound of fetchers wait for the wake-up that the end of a
+// fetch gives.
+func (i *Intake) take(now time.Time) (out []*job, wait time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	var out []*job
-	retried := i.retried()
+	wait = reloadEvery
 	for id, j := range i.jobs {
 		switch {
 		case j.done && now.Sub(j.began) > refetchGap:
 			delete(i.jobs, id)
-		case j.busy || j.done || j.due.After(now) || j.held && !j.stored:
+		case j.busy || j.held && !j.stored:
+		case j.done:
+			wait = min(wait, max(0, j.began.Add(refetchGap).Sub(now))+time.Second)
+		case j.due.After(now):
+			wait = min(wait, j.due.Sub(now))
 		case j.held:
 			j.busy = true
 			out = append(out, j)
-		case i.fetching < fetchers && (j.tries == 0 || retried < retriers):
+		case i.mayFetch(j):
 			i.fetching++
 			if j.tries > 0 {
-				retried++
+				i.retrying++
 			}
 			j.busy, j.began = true, now
 			out = append(out, j)
 		}
 	}
-	return out
-}
-
-// retried counts the fetches under way that failed before; mu is held.
-func (i *Intake) retried() (n int) {
-	for _, j := range i.jobs {
-		if j.busy && j.tries > 0 && !j.held {
-			n++
-		}
-	}
-	return n
+	return out, wait
 }
 
 // joinDoors adds doors that are not known yet.
@@ -181,41 +179,93 @@ func joinDoors(have, more []flex.Sighting) []flex.Sighting {
 	return out
 }
 
-// next is how long nothing is due. Jobs beyond the bound of fetchers wait for
-// the wake-up that the end of a fetch gives.
-func (i *Intake) next(now time.Time) time.Duration {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	wait, full := reloadEvery, i.retried() >= retriers
-	for _, j := range i.jobs {
-		switch {
-		case j.busy || j.held && !j.stored:
-		case j.done:
-			wait = min(wait, max(0, j.began.Add(refetchGap).Sub(now))+time.Second)
-		case i.fetching < fetchers && (j.tries == 0 || !full) || j.due.After(now):
-			wait = min(wait, max(0, j.due.Sub(now)))
-		}
-	}
-	return wait
-}
-
 // roomAgain tells whether notices that did not fit may be loaded now.
 func (i *Intake) roomAgain() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.overflow && len(i.jobs) < maxJobs/2
+	if !i.overflow {
+		return false
+	}
+	open := 0
+	for _, j := range i.jobs {
+		if !j.done {
+			open++
+		}
+	}
+	return open < maxJobs/2
 }
+
+// roomFor tells whether one more job fits. One that is done and only holds
+// repetitions back makes room: what is new may be a stop. mu is held.
+func (i *Intake) roomFor() bool {
+	if len(i.jobs) < maxJobs {
+		return true
+	}
+	var oldest *job
+	for _, j := range i.jobs {
+		if j.done && (oldest == nil || j.began.Before(oldest.began)) {
+			oldest = j
+		}
+	}
+	if oldest != nil {
+		delete(i.jobs, oldest.notice.ID)
+	}
+	return oldest != nil
+}
+
+// mayFetch tells whether a job that is due may ask the market now. What was
+// looked at before has had its stops carried out: it waits until there is
+// room to keep the rest. mu is held.
+func (i *Intake) mayFetch(j *job) bool {
+	if j.looked && i.settling+i.fetching >= maxSettling {
+		return false
+	}
+	return i.fetching < fetchers && (j.tries == 0 || i.retrying < retriers)
+}
+
+// enter takes one of the places of those that have fetched and wait for the
+// disk; leave gives it back. However slow the disk, what they hold in memory
+// is bounded.
+func (i *Intake) enter() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.settling >= maxSettling {
+		return false
+	}
+	i.settling++
+	return true
+}
+
+func (i *Intake) leave() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.settling--
+	i.Wake()
+}
+
+// putBack lets go of what was fetched; the notice is open on disk and is
+// fetched again when there is room.
+func (i *Intake) putBack(j *job) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	j.busy, j.again, j.looked, j.due = false, false, true, time.Now()
+	j.drop()
+	i.Wake()
+}
+
+// drop forgets what was fetched.
+func (j *job) drop() { j.held, j.parked, j.raw = false, nil, nil }
 
 // park keeps what was fetched until the notice is stored. It reports false
 // when it is stored already and the worker may go on.
-func (i *Intake) park(j *job, got []flex.Instruction, reply *flex.Reply) bool {
+func (i *Intake) park(j *job, got []flex.Instruction, src source) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if j.stored {
-		j.parked, j.reply, j.held = nil, nil, false
+		j.drop()
 		return false
 	}
-	j.parked, j.reply, j.held, j.busy = got, reply, true, false
+	j.parked, j.raw, j.rawAt, j.held, j.busy = got, src.raw, src.at, true, false
 	return true
 }
 
@@ -226,7 +276,8 @@ func (i *Intake) retry(j *job, least time.Duration) {
 	defer i.mu.Unlock()
 	j.wait = min(max(backoffMin, 2*j.wait), backoffMax)
 	wait := max(j.wait, min(least, time.Hour))
-	j.busy, j.again, j.held, j.parked, j.reply = false, false, false, nil, nil
+	j.busy, j.again, j.looked = false, false, false
+	j.drop()
 	j.due = time.Now().Add(wait + rand.N(wait/4+1))
 	j.tries++
 	i.Wake()
@@ -236,7 +287,8 @@ func (i *Intake) retry(j *job, least time.Duration) {
 func (i *Intake) finish(j *job, again bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	j.busy, j.again, j.held, j.parked, j.reply = false, false, false, nil, nil
+	j.busy, j.again, j.looked = false, false, false
+	j.drop()
 	j.wait, j.tries = 0, 0
 	if again {
 		j.notice.Again = true

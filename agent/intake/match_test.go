@@ -34,7 +34,8 @@ func TestMatching(t *testing.T) {
 		{"foreign assets are dropped", func(in *flex.Instruction) { in.Obligation, in.Assets = "ob2", []flex.AssetID{"foreign"} }, false, "", "", ""},
 		{"a foreign obligation without assets is dropped", func(in *flex.Instruction) { in.Obligation, in.Assets = "ob2", nil }, false, "", "", ""},
 		{"an operator's signature is marked as not checked", func(in *flex.Instruction) { in.Signature = "x" }, true, "ob1", flex.Export, "so_signature_unverified"},
-		{"a signature is left alone when the policy says so", func(in *flex.Instruction) { in.Signature, in.Operator, in.Obligation = "x", "lax", "ob1" }, true, "ob1", flex.Export, ""},
+		{"a signature is left alone when the policy says so", func(in *flex.Instruction) { in.Signature, in.Operator, in.Obligation = "x", "lax", "ob3" }, true, "ob3", flex.Export, ""},
+		{"the contract's operator counts, whomever the instruction names", func(in *flex.Instruction) { in.Signature, in.Operator = "x", "lax" }, true, "ob1", flex.Export, "so_signature_unverified"},
 		{"a start without an id is offered with a problem", func(in *flex.Instruction) { in.ID = "" }, true, "ob1", flex.Export, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -46,6 +47,7 @@ func TestMatching(t *testing.T) {
 					return string(flex.Unverified), nil
 				})
 			})
+			r.book.obs["ob3"] = flex.Obligation{ID: "ob3", Competition: "c3", Operator: "lax", Assets: []flex.AssetID{"ours"}}
 			in := start("i1", "a")
 			if tc.change != nil {
 				tc.change(&in)

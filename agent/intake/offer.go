@@ -14,8 +14,7 @@ import (
 
 // Bounds of what one instruction, and one reply, can make us do.
 const (
-	maxDropped   = 20  // lines in the diary about what is not ours, of one reply
-	portion      = 250 // offers of one commit
+	maxDropped   = 20 // lines in the diary about what is not ours, of one reply
 	assetTimeout = 5 * time.Second
 	assetsAsked  = 32 // assets fetched one by one for one instruction
 	// maxWaits is how often an instruction is put off because its contract or
@@ -28,7 +27,8 @@ type source struct {
 	id    flex.NotificationID
 	door  flex.Door
 	doors []flex.Sighting // by which they came, the first one first
-	reply *flex.Reply
+	raw   []byte          // the market's reply as it came
+	at    time.Time       // of the reply
 }
 
 // batch is what a set of instructions amounts to, before the last look at
@@ -90,7 +90,7 @@ func (i *Intake) offered(in flex.Instruction) (bool, error) {
 // match finds contract and assets for everything that is new. Only here the
 // market may be asked again, outside every lock.
 func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) (*batch, error) {
-	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}, reply: src.reply}
+	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}}
 	var cat catalogue
 	for _, in := range ins {
 		old, err := i.offered(in)
@@ -107,6 +107,9 @@ func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) 
 			}
 		}
 		i.matchOne(ctx, src, cat, in, b)
+	}
+	if len(b.offers) > 0 {
+		b.reply = replyOf(src.id, src.raw, src.at)
 	}
 	return b, nil
 }
@@ -133,7 +136,7 @@ func (i *Intake) matchOne(ctx context.Context, src source, cat catalogue, in fle
 		b.waiting++
 		return
 	}
-	state, ok := i.signature(in)
+	state, ok := i.signature(cat, in, o)
 	if !ok {
 		b.waiting++
 		return
@@ -286,6 +289,7 @@ func (i *Intake) taken(offers []flex.Offer) {
 		i.log.Info("instruction received", "instruction", in.ID, "revision", in.Revision, "kind", in.Kind,
 			"obligation", in.Obligation, "capacity", in.Capacity, "direction", in.Direction, "window", in.Window, "door", o.Door)
 		i.alarmFor(o)
+		i.watch(o)
 	}
 	if len(offers) > 0 {
 		i.cfg.Wake()

@@ -32,18 +32,18 @@ func (i *Intake) Poll(ctx context.Context) error {
 		return err
 	}
 	// A list that broke off is good as far as it goes.
-	admitted := i.admitListed(ctx, got, replyOf(pollID, raw, st.At))
+	admitted := i.admitListed(ctx, got, raw)
 	if err == nil {
-		i.watchList(got, st.At)
+		i.watchList(ctx, got, st.At)
 	}
 	return errors.Join(err, admitted)
 }
 
 // admitListed takes a list through the same path as a notification's set.
-func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, reply *flex.Reply) error {
+func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []byte) error {
 	got = named(got)
-	src := source{id: pollID, door: flex.DoorPoll, reply: reply,
-		doors: []flex.Sighting{{Door: flex.DoorPoll, At: i.cfg.Clock.Stamp().At}}}
+	at := i.cfg.Clock.Stamp().At
+	src := source{id: pollID, door: flex.DoorPoll, doors: []flex.Sighting{{Door: flex.DoorPoll, At: at}}, raw: raw, at: at}
 	i.stopFirst(ctx, src, got)
 	b, err := i.match(ctx, src, got)
 	if err != nil {

@@ -39,10 +39,12 @@ type Notices interface {
 	OpenNotices(ctx context.Context) ([]flex.Notice, error)
 }
 
-// Ledger commits what was decided and knows what was offered before.
+// Ledger commits what was decided and knows what was offered before, and what
+// became of it.
 type Ledger interface {
 	Commit(ctx context.Context, ch flex.Changes) error
 	LatestOffer(id flex.InstructionID) (flex.Offer, bool, error)
+	Record(ctx context.Context, id flex.InstructionID) (flex.Record, bool, error)
 }
 
 // Catalogue is what was synced from the market.

@@ -1,8 +1,11 @@
 package intake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"flexd/agent/flex"
@@ -11,23 +14,55 @@ import (
 // doubtFor is how long an unchecked signature stays an alarm without another.
 const doubtFor = 24 * time.Hour
 
-// signature judges the operator's own signature. ok is false while that is
-// not possible: then the instruction waits, and somebody is told why.
-func (i *Intake) signature(in flex.Instruction) (state string, ok bool) {
+// signature judges the operator's own signature by the policy of everyone
+// whom the instruction concerns; the gravest verdict counts. ok is false while
+// that is not possible: then the instruction waits, and somebody is told why.
+func (i *Intake) signature(c catalogue, in flex.Instruction, o flex.Obligation) (state string, ok bool) {
 	if i.cfg.Signatures == nil {
 		return "", true
 	}
-	state, err := i.cfg.Signatures.Check(in)
-	var retry *flex.RetryError
-	if errors.As(err, &retry) {
-		i.log.Error("an operator's signature cannot be judged now, the instruction waits", "instruction", in.ID, "operator", in.Operator, "error", err)
-		i.doubt(in.Operator, fmt.Sprintf("the signature of operator %q cannot be judged now, instruction %s waits: %v", in.Operator, in.ID, err))
-		return "", false
+	ok = true
+	for _, operator := range i.concerned(c, in, o) {
+		as := in
+		as.Operator = operator
+		verdict, err := i.cfg.Signatures.Check(as)
+		var retry *flex.RetryError
+		switch {
+		case errors.As(err, &retry):
+			i.log.Error("an operator's signature cannot be judged now, the instruction waits", "instruction", in.ID, "operator", operator, "error", err)
+			i.doubt(operator, fmt.Sprintf("the signature of operator %q cannot be judged now, instruction %s waits: %v", operator, in.ID, err))
+			ok = false
+			continue
+		case verdict != "":
+			i.log.Warn("an operator's signature was judged", "instruction", in.ID, "operator", operator, "state", verdict, "why", err)
+		}
+		if forged(verdict) {
+			return verdict, true
+		}
+		state = cmp.Or(verdict, state)
 	}
-	if err != nil && state != "" {
-		i.log.Warn("an operator's signature was judged", "instruction", in.ID, "operator", in.Operator, "state", state, "why", err)
+	return state, ok
+}
+
+// concerned names the operators whose policy holds for an instruction: the one
+// it names, the one of its contract, and those of what it changes or stops.
+// Else whoever names another operator would be out of reach of them all. What
+// cannot be read or was forged itself binds nobody.
+func (i *Intake) concerned(c catalogue, in flex.Instruction, o flex.Obligation) []string {
+	out := []string{in.Operator}
+	add := func(operator string) {
+		operator = strings.TrimSpace(operator)
+		if operator != "" && !slices.ContainsFunc(out, func(have string) bool { return strings.EqualFold(strings.TrimSpace(have), operator) }) {
+			out = append(out, operator)
+		}
 	}
-	return state, true
+	add(cmp.Or(o.Operator, c.competitions[o.Competition].Operator))
+	for _, id := range append([]flex.InstructionID{in.ID}, in.Stops...) {
+		if last, found, err := i.cfg.Book.LatestOffer(id); err == nil && found && !forged(last.Signature) {
+			add(last.Instruction.Operator)
+		}
+	}
+	return out
 }
 
 // forged tells that a signature speaks against the instruction.
