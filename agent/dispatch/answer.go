@@ -98,7 +98,7 @@ func (a Answering) deliverable(ans flex.Answer, rec flex.Record, now flex.Stamp)
 	}
 	f := flex.Foresight{Text: "nothing is known of the devices"}
 	if a.Foresee != nil {
-		f = a.Foresee(dispatchOf(rec))
+		f = a.Foresee(rec.Dispatch())
 	}
 	switch {
 	case f.Known && f.Missing <= 0:
@@ -183,9 +183,4 @@ func workingDue(got time.Time, left time.Duration, ob flex.Obligation) time.Time
 func workingDay(day time.Time, ob flex.Obligation) bool {
 	wd := day.Weekday()
 	return wd != time.Saturday && wd != time.Sunday && !holiday(ob, day.Format("2006-01-02"))
-}
-
-// dispatchOf is what control would see of the record.
-func dispatchOf(r flex.Record) flex.Dispatch {
-	return flex.Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt}
 }

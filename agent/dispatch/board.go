@@ -176,7 +176,7 @@ func (b *Board) put(recs ...flex.Record) {
 				continue
 			}
 			e := entry{
-				dispatch:   flex.Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt},
+				dispatch:   r.Dispatch(),
 				obligation: r.Obligation,
 			}
 			b.entries[r.ID] = e

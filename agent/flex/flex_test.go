@@ -151,3 +151,19 @@ func FuzzParseDecimal(f *testing.F) {
 		}
 	})
 }
+
+func TestBaselineAt(t *testing.T) {
+	start := time.Date(2026, 3, 29, 0, 30, 0, 0, time.UTC)
+	b := Baseline{Start: start, Step: 30 * time.Minute, Values: []Watts{-100, 200, 300}}
+	for _, tc := range []struct {
+		after time.Duration
+		want  Watts
+	}{{-time.Hour, -100}, {0, -100}, {30*time.Minute - 1, -100}, {30 * time.Minute, 200}, {time.Hour, 300}, {48 * time.Hour, 300}} {
+		if got := b.At(start.Add(tc.after)); got != tc.want {
+			t.Errorf("%v after the start: %v, want %v", tc.after, got, tc.want)
+		}
+	}
+	if got := (Baseline{}).At(start); got != 0 {
+		t.Errorf("none: %v", got)
+	}
+}

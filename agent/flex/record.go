@@ -81,6 +81,8 @@ type Record struct {
 	// was admitted; they are no part of Shares.
 	Withheld  []AssetShare `json:"withheld,omitempty"`
 	ShareHash string       `json:"share_hash,omitempty"` // of the capacities used
+	// Baselines are those of our assets in Shares that are held against one.
+	Baselines []Baseline `json:"baselines,omitempty"`
 	// StopAt is when a stop was received; the dispatch wants nothing from then on.
 	StopAt     time.Time     `json:"stop_at,omitzero"`
 	StopReason Reason        `json:"stop_reason,omitempty"`
@@ -100,6 +102,11 @@ type Record struct {
 	DeliverAt  time.Time    `json:"delivered_at,omitzero"`
 	ReleasedAt time.Time    `json:"released_at,omitzero"`
 	Steps      []Transition `json:"steps"`
+}
+
+// Dispatch is what control needs to know of the record.
+func (r Record) Dispatch() Dispatch {
+	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines}
 }
 
 // Has tells whether the condition is set.
@@ -131,6 +138,18 @@ type Dispatch struct {
 	Window   Window        `json:"window"`
 	// StopAt, when set, ends the dispatch at that instant whatever Window says.
 	StopAt time.Time `json:"stop_at,omitzero"`
+	// Baselines are what the shares count from; an asset without one counts from zero.
+	Baselines []Baseline `json:"baselines,omitempty"`
+}
+
+// Baseline is what the asset's share counts from at an instant.
+func (d Dispatch) Baseline(asset AssetID, at time.Time) Watts {
+	for _, b := range d.Baselines {
+		if b.Asset == asset {
+			return b.At(at)
+		}
+	}
+	return 0
 }
 
 // Wants tells whether the dispatch asks for power at now.
