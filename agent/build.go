@@ -120,7 +120,7 @@ func (a *Agent) buildLocal() {
 	if socket == "" {
 		socket = local.DefaultSocket()
 	}
-	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view}, a.log)
+	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view}, a.log)
 }
 
 func (a *Agent) buildGroup() {

@@ -28,6 +28,7 @@ type heard struct {
 	FactAt       time.Time `json:"fact_at"`
 	Code         string    `json:"code"`
 	Raised       bool      `json:"raised"`
+	Test         bool      `json:"test"`
 	Shares       []struct {
 		Asset string `json:"asset"`
 		Power int64  `json:"power"`

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"flexd/drivers/sim"
+	"flexd/agent/flex"
 )
 
 // Summary is one dispatch as the outside saw it: the market, the plant and
@@ -26,7 +26,7 @@ type Summary struct {
 	Acting       bool      `json:"acting"`
 	Delivered    bool      `json:"delivered"`
 	Completed    bool      `json:"completed"`
-	Released     bool      `json:"released"` // in the registers of the battery, not only by the agent's word
+	Released     bool      `json:"released"` // in the devices' registers, not only by the agent's word
 }
 
 // Bounds of a dispatch that was right.
@@ -49,7 +49,7 @@ func (s Summary) Verdict() error {
 	say(!s.Acting, "no acting was proven")
 	say(!s.Delivered, "no delivery was proven")
 	say(!s.Completed, "it was never announced as completed")
-	say(!s.Released, "the battery was not released")
+	say(!s.Released, "a device was not released")
 	return errors.Join(wrong...)
 }
 
@@ -61,45 +61,65 @@ func (s Summary) Text(w io.Writer) {
 	fmt.Fprintf(w, "  echo %s  acting %s  delivered %s\n  completed %s  released %s\n", yes[s.Echo], yes[s.Acting], yes[s.Delivered], yes[s.Completed], yes[s.Released])
 }
 
-// dispatch runs one instruction from the notification to the release.
-func (s *stage) dispatch(ctx context.Context) (Summary, error) {
-	s.counter++
-	run, direction, capacity, watts := showRun, "export", "0.00500", int64(5000)
+// request is what the operator asks for.
+type request struct {
+	watts int64 // + export
+	run   time.Duration
+}
+
+// next is the demonstration's next request: 5 kW out, then 1.5 kW in.
+func (s *stage) next() request {
+	r := request{watts: 5000, run: showRun}
 	if s.opts.Once {
-		run = onceRun
+		r.run = onceRun
 	}
-	if s.counter%2 == 0 {
-		direction, capacity, watts = "import", "0.00150", -1500
+	if s.counter%2 == 1 {
+		r.watts = -1500
 	}
+	return r
+}
+
+// dispatch runs one instruction from the notification to the release.
+func (s *stage) dispatch(ctx context.Context, r request) (Summary, error) {
+	s.counter++
+	direction := "export"
+	if r.watts < 0 {
+		direction = "import"
+	}
+	capacity := megawatts(flex.Watts(r.watts).Abs())
 	start := time.Now().Add(leadTime).Truncate(time.Second).UTC()
-	sum := Summary{Instruction: fmt.Sprintf("disp-%d", s.counter), Start: start, End: start.Add(run), RequestedW: watts}
+	sum := Summary{Instruction: fmt.Sprintf("disp-%d", s.counter), Start: start, End: start.Add(r.run), RequestedW: r.watts}
 	s.tale.line("the grid is short: the operator asks for %s MW %s from %s to %s", capacity, direction, start.Format(time.TimeOnly), sum.End.Format(time.TimeOnly))
-	seen := len(s.site.Battery.Writes())
+	seen := make([]int, len(s.actors))
+	for i, d := range s.actors {
+		seen[i] = len(d.Writes())
+	}
 	d, err := s.market.Instruct(ctx, Instruction{ID: sum.Instruction, Revision: 1, Type: "start", Obligation: "obl-" + direction, Competition: "comp-1",
-		Assets: []string{AssetName}, Capacity: capacity, Direction: direction, Start: start, End: At(sum.End), Status: "issued", Operator: "Demo DNO"})
+		Assets: []string{s.asset}, Capacity: capacity, Direction: direction, Start: start, End: At(sum.End), Status: "issued", Operator: "Demo DNO"})
 	if err != nil {
 		return sum, fmt.Errorf("the webhook was not accepted: %w", err)
 	}
 	s.tale.line("notification signed and sent, flexd answered %d after %v", d.Status, d.Took.Round(100*time.Microsecond))
 	s.watch(ctx, &sum)
 	s.finish(ctx, &sum)
-	for _, w := range s.site.Battery.Writes()[seen:] {
-		if s.setpoint(w) {
-			sum.StartErrorMS = float64(w.At.Sub(start).Microseconds()) / 1000
-			break
-		}
-	}
+	sum.StartErrorMS = s.startError(start, seen)
 	return sum, nil
 }
 
-// setpoint tells a write that takes control from others: it touches the
-// battery's rates or mode.
-func (s *stage) setpoint(w sim.Write) bool {
-	mode, n, ok := s.site.Battery.Point(124, "StorCtl_Mod")
-	rate, m, _ := s.site.Battery.Point(124, "OutWRte")
-	end := w.Addr + uint16(len(w.Words))
-	touches := func(addr uint16, n int) bool { return w.Addr < addr+uint16(n) && addr < end }
-	return ok && w.Exception == 0 && (touches(mode, n) || touches(rate, m))
+// startError is how far from the start the last of the devices that were
+// written to heard of it, in ms.
+func (s *stage) startError(start time.Time, seen []int) (ms float64) {
+	for i, d := range s.actors {
+		for _, w := range d.Writes()[seen[i]:] {
+			if w.Exception == 0 {
+				if e := float64(w.At.Sub(start).Microseconds()) / 1000; math.Abs(e) > math.Abs(ms) {
+					ms = e
+				}
+				break
+			}
+		}
+	}
+	return ms
 }
 
 // watch samples the plant until the window is over and tells what it sees.
@@ -115,19 +135,29 @@ func (s *stage) watch(ctx context.Context, sum *Summary) {
 			return
 		case now = <-tick.C:
 		}
-		power := s.site.Battery.Power()
+		power := s.part()
 		if now.After(sum.Start.Add(settle)) {
 			total += power
 			n++
 		}
 		if now.Sub(told) >= 2*time.Second || now.After(sum.Start) && told.Before(sum.Start) {
 			told = now
-			s.tale.line("  plant battery %+6.0f W   grid meter %+6.0f W   SoC %.1f %%", power, s.site.Plant.Grid(), 100*s.site.Battery.SoC())
+			s.tale.line("  plant %s %+6.0f W   grid meter %+6.0f W%s", s.asset, power, s.site.Plant.Grid(), s.charge())
 		}
 	}
 	if n > 0 {
 		sum.DeliveredW = int64(math.Round(total / float64(n)))
 	}
+}
+
+// charge is the state of charge of the first battery, for people.
+func (s *stage) charge() string {
+	for _, d := range s.actors {
+		if soc := d.SoC(); soc > 0 {
+			return fmt.Sprintf("   SoC %.1f %%", 100*soc)
+		}
+	}
+	return ""
 }
 
 // finish waits for the last word, then looks at the agent's own account and
@@ -136,7 +166,7 @@ func (s *stage) finish(ctx context.Context, sum *Summary) {
 	limit := sum.End.Add(endLimit)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for time.Now().Before(limit) && !(s.tale.has(sum.Instruction, "completed") && !s.site.Battery.Controlled()) {
+	for time.Now().Before(limit) && !(s.tale.has(sum.Instruction, "completed") && !s.controlled()) {
 		select {
 		case <-ctx.Done():
 			return
@@ -144,11 +174,11 @@ func (s *stage) finish(ctx context.Context, sum *Summary) {
 		}
 	}
 	sum.Completed = s.tale.has(sum.Instruction, "completed")
-	sum.Released = !s.site.Battery.Controlled()
+	sum.Released = !s.controlled()
 	if err := s.ask(ctx, sum); err != nil {
 		s.tale.line("the local page does not answer: %v", err)
 	}
-	s.tale.line("released: the battery follows the house again, %+.0f W; grid meter %+.0f W", s.site.Battery.Power(), s.site.Plant.Grid())
+	s.tale.line("released: %s is left to itself again, %+.0f W; grid meter %+.0f W", s.asset, s.part(), s.site.Plant.Grid())
 }
 
 // account is what the story reads from the local page, as a browser would.

@@ -36,6 +36,7 @@ type message struct {
 	Code         string   `json:"code"`
 	Severity     string   `json:"severity"`
 	Raised       bool     `json:"raised"`
+	Test         bool     `json:"test"`
 	Shares       []struct {
 		Power int64 `json:"power"`
 	} `json:"shares"`
@@ -63,6 +64,9 @@ func (t *tale) heard(topic string, payload []byte) {
 
 func (t *tale) ack(m message) {
 	extra := ""
+	if m.Test {
+		extra = " TEST"
+	}
 	if len(m.Conditions) > 0 {
 		extra += " [" + strings.Join(m.Conditions, ", ") + "]"
 	}

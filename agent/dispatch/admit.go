@@ -139,7 +139,7 @@ func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
 	in := o.Instruction
 	note := fmt.Sprintf("instruction %s revision %d refused (%s): %s", in.ID, in.Revision, why.Reason, why.Text)
 	ack := flex.Ack{Notification: o.Notification, Instruction: in.ID, Revision: in.Revision, State: string(flex.Refused),
-		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At}
+		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At, Test: in.Test}
 	if old := c.Existing; old != nil {
 		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused)
 		if old.Declined == declined(in, why.Reason) || known {
@@ -244,5 +244,5 @@ func ackOf(rec flex.Record, state string, fact flex.Stamp, text string) flex.Ack
 	w := rec.Window
 	return flex.Ack{Notification: rec.Notification, Instruction: rec.ID, Revision: rec.Revision, State: state,
 		Conditions: slices.Clone(rec.Conditions), Reason: rec.Reason, Text: text, FactAt: fact.At,
-		Shares: rec.Shares, ShareHash: rec.ShareHash, Window: &w}
+		Shares: rec.Shares, ShareHash: rec.ShareHash, Window: &w, Test: rec.Instruction.Test}
 }

@@ -14,7 +14,7 @@ import (
 // answering is how an instruction is to be answered, by the market's rules
 // and the site's policy.
 func (e *Engine) answering(ctx context.Context, in flex.Instruction, ob flex.Obligation) (Answering, error) {
-	if e.cfg.Market == nil || e.cfg.Answers == nil {
+	if e.cfg.Market == nil || e.cfg.Answers == nil || in.Test {
 		return Answering{}, nil
 	}
 	operator := in.Operator

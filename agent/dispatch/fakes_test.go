@@ -146,6 +146,10 @@ func (l *ledger) Commit(ctx context.Context, ch flex.Changes) error {
 	for _, u := range ch.Unavailable {
 		l.away[u.ID] = u
 	}
+	for _, o := range ch.Offers {
+		o.Seq = 1000 + uint64(l.commits)
+		l.offers = append(l.offers, o)
+	}
 	l.audit += len(ch.Audit)
 	for _, m := range ch.Outbox {
 		var a flex.Ack

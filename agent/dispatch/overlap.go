@@ -25,11 +25,14 @@ func contends(a, b flex.Record) bool {
 	})
 }
 
+// yields tells that a rehearsal gives way to what the market asks for.
+func yields(r, to flex.Record) bool { return r.Instruction.Test && !to.Instruction.Test }
+
 // overlap refuses what would take an asset from another obligation.
 func overlap(o flex.Offer, t terms, c Context) *flex.Refusal {
 	mine := t.onto(blank(o))
 	for _, r := range c.Open {
-		if r.ID != mine.ID && r.Obligation != mine.Obligation && !over(r, c.Now.At) && contends(r, mine) {
+		if r.ID != mine.ID && r.Obligation != mine.Obligation && !yields(r, mine) && !over(r, c.Now.At) && contends(r, mine) {
 			return flex.Refuse(flex.ReasonOverlap, "instruction %s of obligation %s has the asset in %v", r.ID, r.Obligation, asked(r))
 		}
 	}
@@ -45,7 +48,7 @@ func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 	var out []flex.Record
 	for _, r := range c.Open {
 		moved := r.StopBy == rec.ID && r.StopReason == flex.ReasonSuperseded
-		if r.ID == rec.ID || r.Obligation != rec.Obligation && !moved || over(r, c.Now.At) {
+		if r.ID == rec.ID || r.Obligation != rec.Obligation && !moved && !yields(r, rec) || over(r, c.Now.At) {
 			continue
 		}
 		if moved { // by an earlier revision of rec: judged anew

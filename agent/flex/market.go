@@ -34,6 +34,7 @@ const (
 	DoorWebhook Door = "webhook"
 	DoorRelay   Door = "relay"
 	DoorPoll    Door = "poll"
+	DoorDrill   Door = "drill" // a rehearsal that a person at the site asked for
 )
 
 // Envelope is one raw message as it came through a door, unverified. Nothing
@@ -103,8 +104,10 @@ type Instruction struct {
 	Signature   string          `json:"signature,omitempty"` // the operator's, as text
 	Content     string          `json:"content"`             // hash of every field that matters
 	Problems    []Refusal       `json:"problems,omitempty"`
-	Raw         json.RawMessage `json:"raw,omitempty"`      // dropped after the time of retention
-	RawHash     string          `json:"raw_hash,omitempty"` // hex SHA-256 of Raw, kept for ever
+	// Test marks a rehearsal: it moves watts and is nobody's delivery.
+	Test    bool            `json:"test,omitempty"`
+	Raw     json.RawMessage `json:"raw,omitempty"`      // dropped after the time of retention
+	RawHash string          `json:"raw_hash,omitempty"` // hex SHA-256 of Raw, kept for ever
 }
 
 // Obligation is a contract won at market: capacity of assets in weekly

@@ -37,6 +37,7 @@ var routes = []route{
 	{"POST /v1/hold", act, (*Socket).hold},
 	{"POST /v1/release", act, (*Socket).release},
 	{"POST /v1/stop", act, (*Socket).stop},
+	{"POST /v1/drill", act, (*Socket).drill},
 	{"POST /v1/answer", act, (*Socket).answer},
 	{"GET /v1/unavailable", read, (*Socket).unavailable},
 	{"POST /v1/unavailable", act, (*Socket).declare},

@@ -48,6 +48,7 @@ type Parts struct {
 	Answers    Answerer
 	Declarer   Declarer
 	Subscriber Subscriber
+	Driller    Driller
 }
 
 // NewSocket builds the task that serves path.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -133,10 +134,14 @@ func instructionsText(w io.Writer, list []flex.Record) {
 }
 
 func conditions(r flex.Record) string {
-	if len(r.Conditions) == 0 {
+	words := slices.Clone(r.Conditions)
+	if r.Instruction.Test {
+		words = slices.Insert(words, 0, "TEST")
+	}
+	if len(words) == 0 {
 		return "-"
 	}
-	return ids(r.Conditions)
+	return ids(words)
 }
 
 func share(r flex.Record) string {
@@ -177,6 +182,9 @@ Example:
 func detailText(w io.Writer, d local.Detail) {
 	r := d.Record
 	fmt.Fprintf(w, "instruction %s revision %d: %s\n", r.ID, r.Revision, r.State)
+	if r.Instruction.Test {
+		fmt.Fprintln(w, "  TEST          a drill at the site: nobody's delivery")
+	}
 	if len(r.Conditions) > 0 {
 		fmt.Fprintf(w, "  conditions    %s\n", ids(r.Conditions))
 	}

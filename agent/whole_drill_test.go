@@ -1,0 +1,40 @@
+package agent_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/drivers/sim"
+)
+
+// A person rehearses on the real devices: the watts come and go, and everybody
+// who is told is told that it is a test.
+func TestADrillMovesTheDevicesAndIsMarkedAsATest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}})
+	s.inside()
+	out, code := s.command("drill", "z8mpC6x", "--real", "--import", "--power", "700 W", "--for", "10s", "--yes")
+	if code != 0 || !strings.Contains(out, "delivered  ") {
+		t.Fatalf("%d: %s", code, out)
+	}
+	id := regexp.MustCompile(`drill-[0-9A-Z]{26}`).FindString(out)
+	rec, ok := s.record(id)
+	if !ok || !rec.Instruction.Test || rec.Shares[0].Power != -700 {
+		t.Fatalf("%+v", rec)
+	}
+	if s.devices[0].Controlled() {
+		t.Error("not handed back")
+	}
+	s.await(10*time.Second, "the fleet hears of it", func() bool { return s.ear.has(id, string(flex.Completed)) })
+	for _, h := range s.ear.on("ack") {
+		if h.Instruction == id && !h.Test {
+			t.Errorf("not marked: %+v", h)
+		}
+	}
+	if out, code := s.command("drill", "z8mpC6x", "--real", "--within", "1", "--power", "5 kW", "--yes"); code != 4 || !strings.Contains(out, "more than the") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
