@@ -239,11 +239,13 @@ func swapped(t *testing.T, r Rig) {
 func refreshes(t *testing.T, r Rig) {
 	s := begin(t, r)
 	again := apply(t, s.dev, r.Orders[0])
-	wrote := func(rec flex.Receipt) map[uint16]int {
-		m := map[uint16]int{}
+	wrote := func(rec flex.Receipt) map[uint16]bool {
+		m := map[uint16]bool{}
 		for _, w := range rec.Wrote {
-			if !slices.Contains(r.Once, w.Addr) {
-				m[w.Addr] = len(w.Words)
+			for i := range w.Words {
+				if a := w.Addr + uint16(i); !slices.Contains(r.Once, w.Addr) {
+					m[a] = true
+				}
 			}
 		}
 		return m

@@ -185,13 +185,14 @@ func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, re
 		if r.lasting && d.stands(im, r) {
 			continue
 		}
+		r = d.trimmed(im, r)
 		if d.stops.Load() != turn {
 			return fmt.Errorf("%s: %w: a release came first", strings.Join(r.names, ", "), flex.ErrNotSent)
 		}
 		if setting {
 			d.remember(r)
 		}
-		if err := d.send(ctx, p, rec, r); err != nil {
+		if err := d.send(ctx, p, rec, im, r); err != nil {
 			return err
 		}
 		if err := pause(ctx, r.wait); err != nil {
@@ -228,7 +229,7 @@ func (d *Device) stands(im image, r request) bool {
 
 // send writes one request and sorts the outcome: refused by the device, not
 // sent, or uncertain. Whatever is not known is uncertain.
-func (d *Device) send(ctx context.Context, p modbus.Priority, rec *flex.Receipt, r request) error {
+func (d *Device) send(ctx context.Context, p modbus.Priority, rec *flex.Receipt, im image, r request) error {
 	at := d.place(r.names[0])
 	var words []uint16
 	for _, w := range r.words {
@@ -254,7 +255,7 @@ func (d *Device) send(ctx context.Context, p modbus.Priority, rec *flex.Receipt,
 	if rec.Sent.IsZero() {
 		rec.Sent = sent
 	}
-	rec.Wrote = append(rec.Wrote, flex.Register{Addr: at.addr, Words: words, Name: what})
+	rec.Wrote = append(rec.Wrote, d.written(im, r)...)
 	return err
 }
 

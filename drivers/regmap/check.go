@@ -334,7 +334,7 @@ func (c *checker) step(m *Map, s Step, seq string, path []any) {
 			c.add(c.at(path...), name+" does not follow the point before it", "one request writes neighbours only")
 		}
 		next = p.At.wire + p.size()
-		if seq == "write" && p.Memory == persistent && s.Values[i].word != wordFound && !s.Values[i].constant() {
+		if seq == "write" && p.Memory == persistent && (s.Values[i].moves() || s.Values[i].point != "") {
 			c.add(c.at(path...), name+" is persistent and would wear out by a changing setpoint", "use a volatile register, or put it into arm")
 		}
 		if s.Values[i].word == wordFound && !p.readable() {
@@ -364,8 +364,6 @@ func restores(steps []Step) bool {
 		return slices.ContainsFunc(s.Values, func(o operand) bool { return o.word == wordFound })
 	})
 }
-
-func (o operand) constant() bool { return o.word == "" && o.point == "" }
 
 // nearest suggests the name that was probably meant.
 func nearest(s string, names []string) string {

@@ -3,7 +3,6 @@ package regmap
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -15,8 +14,8 @@ type request struct {
 	words [][]uint16 // by name
 	echo  bool       // it can be read back
 	wait  time.Duration
-	// lasting: every register is persistent, or part of arming, and is not
-	// written while it holds the value already.
+	// lasting: the registers are spared, or part of arming, and are not written
+	// while they hold the value already.
 	lasting bool
 }
 
@@ -64,7 +63,7 @@ func (d *Device) plan(t flex.Target, im image) (plan, error) {
 			if err != nil {
 				return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 			}
-			r.lasting = seq.arm && r.echo || d.persists(s)
+			r.lasting = seq.arm && r.echo || d.spares(me, s)
 			p.requests = append(p.requests, r)
 			if !math.IsNaN(stands) {
 				told = stands
@@ -75,11 +74,6 @@ func (d *Device) plan(t flex.Target, im image) (plan, error) {
 		p.effective = flex.Watts(math.Round(told + w.apart))
 	}
 	return p, nil
-}
-
-// persists tells whether every point of a step is persistent.
-func (d *Device) persists(s Step) bool {
-	return !slices.ContainsFunc(s.Points, func(n string) bool { return d.m.Points[n].Memory != persistent })
 }
 
 // fits tells whether a step is for this direction.

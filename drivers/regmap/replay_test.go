@@ -181,7 +181,7 @@ func TestPersistentRegistersAreNotWrittenForNothing(t *testing.T) {
 		for _, tc := range []struct {
 			name string
 			addr []uint16
-		}{{"solaredge-storedge", []uint16{0xE004, 0xE00A}}, {"sungrow-sh", []uint16{13049}}, {"victron-gx-mode3", []uint16{2902}}} {
+		}{{"solaredge-storedge", []uint16{0xE004, 0xE00B}}, {"sungrow-sh", []uint16{13049}}, {"victron-gx-mode3", []uint16{2902}}} {
 			m := makers[0]
 			for _, x := range makers {
 				if x.name == tc.name {

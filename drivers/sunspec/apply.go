@@ -209,13 +209,13 @@ func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, re
 		if d.isSparse() {
 			parts = b.sparse(r)
 		}
-		err := d.writeParts(ctx, p, turn, rec, parts)
+		err := d.writeParts(ctx, p, turn, rec, b, parts)
 		if isException(err) && len(parts) == 1 {
 			if split := b.sparse(r); len(split) > 0 && !sameRegisters(split, parts) {
 				d.mu.Lock()
 				d.sparse = true
 				d.mu.Unlock()
-				err = d.writeParts(ctx, p, turn, rec, split)
+				err = d.writeParts(ctx, p, turn, rec, b, split)
 			}
 		}
 		if err != nil {
@@ -245,7 +245,7 @@ func blockAt(im image, r flex.Register) block {
 	return block{}
 }
 
-func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, parts []flex.Register) error {
+func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, b block, parts []flex.Register) error {
 	for _, r := range parts {
 		if d.stops.Load() != turn {
 			return fmt.Errorf("%s: %w: a release came first", r.Name, flex.ErrNotSent)
@@ -264,7 +264,7 @@ func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, 
 		if rec.Sent.IsZero() {
 			rec.Sent = sent
 		}
-		rec.Wrote = append(rec.Wrote, r)
+		rec.Wrote = append(rec.Wrote, b.written(r)...)
 		if err != nil {
 			return err
 		}
