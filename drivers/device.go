@@ -24,6 +24,9 @@ type Config struct {
 	Sign       string // of a meter: export_positive or import_positive
 	GridCharge bool   // the battery may be charged from the grid
 	AdoptLimit bool   // control beneath a limit that others have set
+	// MaxCharge is what 100 % of a rate of SunSpec model 124 stands for, where
+	// the device's own word on it is wrong; 0: the device's word.
+	MaxCharge flex.Watts
 
 	// How the endpoint is to be treated; zero values are the map's, else the
 	// transport's defaults, negative ones mean none.

@@ -161,6 +161,7 @@ type Device struct {
 	GridCharge   bool
 	AdoptLimit   bool
 	MaxPower     flex.Watts    // magnitude, 0: the device's own rating
+	MaxCharge    flex.Watts    // what 100 % of a rate of SunSpec model 124 stands for, 0: by the device
 	Timeout      time.Duration // 0: the transport's default, as below
 	Gap          time.Duration // negative: none
 	UnitGap      time.Duration

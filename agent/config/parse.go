@@ -168,7 +168,7 @@ func (b builder) site(v value) Site {
 
 func (b builder) device(v value) Device {
 	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "grid_charge",
-		"adopt_limit", "max_power", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership")
+		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
 		Driver:       o.get("driver").choice("sunspec", []string{"sunspec", "map"}),
@@ -181,6 +181,7 @@ func (b builder) device(v value) Device {
 		GridCharge:   o.get("grid_charge").flag(),
 		AdoptLimit:   o.get("adopt_limit").flag(),
 		MaxPower:     o.get("max_power").power(),
+		MaxCharge:    o.get("max_charge_rate").power(),
 		Timeout:      o.get("timeout").duration(0, 50*time.Millisecond, 30*time.Second),
 		Gap:          o.get("gap").duration(0, 0, 10*time.Second),
 		UnitGap:      o.get("unit_gap").duration(0, 0, 10*time.Second),
@@ -210,6 +211,9 @@ func (b builder) device(v value) Device {
 	}
 	if d.Sign != "" && d.Role != flex.RoleMeter {
 		o.get("sign").problem("remove it, or set role: meter", "is for meters only")
+	}
+	if d.MaxCharge != 0 && (d.Driver == "map" || d.Role == flex.RolePV || d.Role == flex.RoleMeter) {
+		o.get("max_charge_rate").problem("remove it", "is for storage that is controlled by SunSpec model 124")
 	}
 	if (d.Role == flex.RolePV || d.Role == flex.RoleMeter) && d.Reserve != 0 {
 		o.get("reserve_soc").problem("remove it", "is for storage only")

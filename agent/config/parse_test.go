@@ -154,3 +154,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatARateStandsFor(t *testing.T) {
+	file := func(device string) string {
+		return strings.Replace(Reference(), "    # max_charge_rate: 5 kW ", "    max_charge_rate: 5 kW #", 1) + device
+	}
+	c, err := Parse("x.yaml", []byte(file("")))
+	if err != nil || c.Devices[1].MaxCharge != 5000 {
+		t.Fatalf("%v", err)
+	}
+	for _, bad := range []string{"driver: map", "role: pv"} {
+		text := file("")
+		switch bad {
+		case "driver: map":
+			text = strings.Replace(text, "    map: victron-gx ", "    max_charge_rate: 5 kW\n    map: victron-gx ", 1)
+		case "role: pv":
+			text = strings.Replace(text, "    role: pv ", "    max_charge_rate: 5 kW\n    role: pv ", 1)
+		}
+		if _, err := Parse("x.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "max_charge_rate") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

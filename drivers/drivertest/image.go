@@ -122,3 +122,24 @@ func Meter(w float64, s Scale) Model {
 	return model(203, 105, map[int]uint16{16: 5000, 17: sfWord(-2), 18: scaled(w, s.Watt), 22: sfWord(s.Watt),
 		38: 0, 39: 700, 46: 0, 47: 300, 54: 0, 105: 0, 106: 0})
 }
+
+// DCPorts is model 714 with a PV port and a storage port.
+func DCPorts(pv, ess float64, s Scale) Model {
+	m := model(714, 18+2*25, map[int]uint16{4: 2, 6: scaled(pv+ess, s.Watt), 17: sfWord(s.Watt)})
+	m.Words[20-2], m.Words[32-2] = 0, scaled(pv, s.Watt)
+	m.Words[45-2], m.Words[57-2] = 1, scaled(ess, s.Watt)
+	return m
+}
+
+// Bank802 is model 802: a battery bank with what it does (3 discharging, 4
+// charging), its power and its rates; 57.5 % full, under remote control.
+func Bank802(state uint16, power, charge, discharge float64, s Scale) Model {
+	return model(802, 62, map[int]uint16{3: 200, 53: 2, 4: scaled(charge, s.Watt), 5: scaled(discharge, s.Watt), 54: sfWord(s.Watt),
+		11: 575, 56: sfWord(-1), 16: state, 17: 0, 22: 3, 47: scaled(power, s.Watt), 63: sfWord(s.Watt)})
+}
+
+// Modules is model 160 with four modules of 20 registers; the third takes in,
+// the fourth gives out, as a Fronius hybrid has it.
+func Modules(in, out float64, s Scale) Model {
+	return model(160, 88, map[int]uint16{4: sfWord(s.Watt), 8: 4, 61: scaled(in, s.Watt), 81: scaled(out, s.Watt)})
+}

@@ -144,19 +144,20 @@ func (d *Device) memory(f *found, im image) (memory, error) {
 		if !ok {
 			top = math.Abs(ac)
 		}
-		d.sun = max(0, min(top, ac-pinned(im.of(124))))
+		d.sun = max(0, min(top, ac-f.pinned(im)))
 	}
 	mem.sun = d.sun
 	return mem, nil
 }
 
 // pinned is the battery's power where both rates hold it in place, W.
-func pinned(b block) float64 {
+func (f *found) pinned(im image) float64 {
+	b := im.of(124)
 	mod, _ := b.raw("StorCtl_Mod")
 	out, ok := b.raw("OutWRte")
 	in, ok2 := b.raw("InWRte")
 	pct, ok3 := b.num("OutWRte")
-	base, ok4 := b.num("WChaMax")
+	base, ok4 := f.rateBase(im)
 	if mod != both || !ok || !ok2 || !ok3 || !ok4 || out != -in {
 		return 0
 	}

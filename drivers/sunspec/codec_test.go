@@ -44,7 +44,7 @@ func (b block) with(off int, words ...uint16) block {
 	return b
 }
 
-var known = []uint16{1, 101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 201, 202, 203, 204, 701, 702, 704, 713}
+var known = []uint16{1, 101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 701, 702, 704, 713, 714, 802}
 
 func TestNothingIsReadFromAnImageWithNothingImplemented(t *testing.T) {
 	for _, id := range known {
@@ -77,6 +77,8 @@ func TestTheTableAgreesWithTheModels(t *testing.T) {
 		{701, "W_SF", 116, 1, false}, {702, "CtrlModes", 23, 2, false}, {702, "WMax", 26, 1, true}, {704, "WMaxLimPctEna", 14, 1, true},
 		{704, "WMaxLimPctRvrtTms", 18, 2, true}, {704, "WMaxLimPctRvrtRem", 20, 2, false}, {704, "WSet", 24, 2, true}, {704, "WSetRvrtTms", 31, 2, true},
 		{704, "WSetRvrtRem", 33, 2, false}, {704, "WSetPct_SF", 56, 1, false}, {713, "SoC", 4, 1, false},
+		{160, "M3.DCW", 61, 1, false}, {160, "M4.DCW", 81, 1, false}, {714, "NPrt", 4, 1, false}, {714, "P1.PrtTyp", 20, 1, false}, {714, "P4.DCW", 107, 1, false},
+		{802, "SoC", 11, 1, false}, {802, "ChaSt", 16, 1, false}, {802, "LocRemCtl", 17, 1, false}, {802, "W", 47, 1, false}, {802, "W_SF", 63, 1, false},
 	} {
 		p, _ := blockOf(c.model).point(c.name)
 		if p.off != c.off || p.size != c.size || p.writable != c.writable {
@@ -192,7 +194,7 @@ func checkImage(t *testing.T, im image, w int64) {
 	for _, role := range []flex.Role{flex.RolePV, flex.RoleStorage, flex.RoleHybrid, flex.RoleMeter} {
 		f := &found{role: role}
 		if role != flex.RoleMeter {
-			f.set, f.cap = methods(role, im)
+			f.set, f.cap = methods(role, im, false)
 			f.rate(im)
 		}
 		f.capabilities(im)

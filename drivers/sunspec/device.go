@@ -29,8 +29,11 @@ type Config struct {
 	Sign       string    // of a meter: ExportPositive or ImportPositive
 	GridCharge bool      // consent to let the battery charge from the grid
 	AdoptLimit bool      // control beneath a limit that others have set
-	Bus        Bus
-	Log        *slog.Logger
+	// MaxCharge is the power that 100 % of a rate of model 124 stands for,
+	// where the device's own WChaMax is not it; 0: WChaMax.
+	MaxCharge flex.Watts
+	Bus       Bus
+	Log       *slog.Logger
 }
 
 // Device is one SunSpec device. Its methods may be called from several
@@ -81,12 +84,25 @@ type found struct {
 	plate   flex.Nameplate
 	set     method
 	cap     method
+	base    flex.Watts // what 100 % of a rate of model 124 stands for; 0: WChaMax
+}
+
+// rateBase is what 100 % of a rate of model 124 stands for, W.
+func (f *found) rateBase(im image) (float64, bool) {
+	if f.base > 0 {
+		return float64(f.base), true
+	}
+	v, ok := im.of(124).num("WChaMax")
+	return v, ok && v > 0
 }
 
 // New prepares a device; nothing is sent before Open.
 func New(cfg Config) (*Device, error) {
 	if cfg.Bus == nil || cfg.Unit == 0 {
 		return nil, fmt.Errorf("device %s: a bus and a unit id other than 0 are needed", cfg.ID)
+	}
+	if cfg.MaxCharge < 0 || cfg.MaxCharge > flex.MaxPower {
+		return nil, fmt.Errorf("device %s: %v as what 100 %% of a rate stands for: give a magnitude", cfg.ID, cfg.MaxCharge)
 	}
 	switch cfg.Role {
 	case "", flex.RoleStorage, flex.RolePV, flex.RoleHybrid, flex.RoleMeter:
@@ -132,7 +148,7 @@ func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}
-	im, err := d.wire.fetch(ctx, p, chain.first(identity...))
+	im, err := d.wire.fetch(ctx, p, chain.telling(d.cfg.Role))
 	if err != nil {
 		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}

@@ -25,6 +25,8 @@ func layout(id uint16) []point {
 		return model123[:]
 	case 124:
 		return model124[:]
+	case 160:
+		return model160[:]
 	case 201, 202, 203, 204:
 		return model201[:]
 	case 701:
@@ -35,6 +37,10 @@ func layout(id uint16) []point {
 		return model704[:]
 	case 713:
 		return model713[:]
+	case 714:
+		return model714[:]
+	case 802:
+		return model802[:]
 	}
 	return nil
 }
@@ -260,4 +266,47 @@ var model713 = [...]point{
 	{"Sta", 6, 1, u16, false, ""},
 	{"WH_SF", 7, 1, sf, false, ""},
 	{"Pct_SF", 8, 1, sf, false, ""},
+}
+
+// model160 is Multiple MPPT extension; of its modules, 20 registers each, the
+// third and the fourth, which some makers use for a battery.
+var model160 = [...]point{
+	{"DCW_SF", 4, 1, sf, false, ""},
+	{"N", 8, 1, u16, false, ""},
+	{"M3.DCW", 61, 1, u16, false, "DCW_SF"},
+	{"M4.DCW", 81, 1, u16, false, "DCW_SF"},
+}
+
+// model714 is DER DC measurement; of its ports, 25 registers each, as many as
+// come in one request.
+var model714 = [...]point{
+	{"NPrt", 4, 1, u16, false, ""},
+	{"DCW", 6, 1, i16, false, "DCW_SF"},
+	{"DCW_SF", 17, 1, sf, false, ""},
+	{"P1.PrtTyp", 20, 1, u16, false, ""},
+	{"P1.DCW", 32, 1, i16, false, "DCW_SF"},
+	{"P2.PrtTyp", 45, 1, u16, false, ""},
+	{"P2.DCW", 57, 1, i16, false, "DCW_SF"},
+	{"P3.PrtTyp", 70, 1, u16, false, ""},
+	{"P3.DCW", 82, 1, i16, false, "DCW_SF"},
+	{"P4.PrtTyp", 95, 1, u16, false, ""},
+	{"P4.DCW", 107, 1, i16, false, "DCW_SF"},
+}
+
+// model802 is Battery base model.
+var model802 = [...]point{
+	{"WHRtg", 3, 1, u16, false, "WHRtg_SF"},
+	{"WChaRteMax", 4, 1, u16, false, "WChaDisChaMax_SF"},
+	{"WDisChaRteMax", 5, 1, u16, false, "WChaDisChaMax_SF"},
+	{"SoC", 11, 1, u16, false, "SoC_SF"},
+	{"SoH", 13, 1, u16, false, "SoH_SF"},
+	{"ChaSt", 16, 1, u16, false, ""},
+	{"LocRemCtl", 17, 1, u16, false, ""},
+	{"State", 22, 1, u16, false, ""},
+	{"W", 47, 1, i16, false, "W_SF"},
+	{"WHRtg_SF", 53, 1, sf, false, ""},
+	{"WChaDisChaMax_SF", 54, 1, sf, false, ""},
+	{"SoC_SF", 56, 1, sf, false, ""},
+	{"SoH_SF", 58, 1, sf, false, ""},
+	{"W_SF", 63, 1, sf, false, ""},
 }

@@ -81,7 +81,7 @@ func (f *found) planWSet(t flex.Target, im image) (plan, error) {
 	if base > 0 {
 		p = min(p, base)
 	}
-	if lo := least(chargeMax(im), base); lo > 0 {
+	if lo := least(f.chargeMax(im), base); lo > 0 {
 		p = max(p, -lo)
 	}
 	lsb, ok := b.lsb(value)
@@ -140,9 +140,9 @@ func expectAll(b block, set []assign, vital ...string) []expect {
 // own self-consumption cannot push further, then the mode.
 func (f *found) planRates(t flex.Target, im image, mem memory) (plan, error) {
 	b := im.of(124)
-	base, ok := b.num("WChaMax")
+	base, ok := f.rateBase(im)
 	pct, ok2 := b.lsb("OutWRte")
-	if !ok || !ok2 || base <= 0 {
+	if !ok || !ok2 {
 		return plan{}, fmt.Errorf("124.WChaMax or InOutWRte_SF is no longer implemented: %w", flex.ErrUnsupported)
 	}
 	lsb := base * pct / full

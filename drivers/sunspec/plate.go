@@ -25,7 +25,7 @@ const (
 var (
 	meters    = [...]uint16{201, 202, 203, 204}
 	inverters = [...]uint16{101, 102, 103, 111, 112, 113, 701}
-	identity  = []uint16{101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 201, 202, 203, 204, 701, 702, 704, 713}
+	identity  = []uint16{101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 701, 702, 704, 713, 714, 802}
 	controls  = []uint16{123, 124, 704}
 )
 
@@ -44,8 +44,8 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 	if role == flex.RoleMeter && cfg.Sign == "" {
 		return nil, fmt.Errorf("this is a meter: it needs a sign (%s or %s), the SunSpec models state none", ExportPositive, ImportPositive)
 	}
-	f := &found{chain: chain, role: role, plate: flex.Nameplate{Role: role}}
-	for _, m := range chain.first(identity...) {
+	f := &found{chain: chain, role: role, plate: flex.Nameplate{Role: role}, base: cfg.MaxCharge}
+	for _, m := range chain.telling(role) {
 		if chainHas(meters[:], m.ID) == (role == flex.RoleMeter) {
 			f.watched = append(f.watched, m)
 		}
@@ -57,7 +57,7 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 	f.common, _ = chain.common(owner)
 	f.plate.Detail = []string{chain.String()}
 	if role != flex.RoleMeter {
-		f.set, f.cap = methods(role, im)
+		f.set, f.cap = methods(role, im, cfg.MaxCharge > 0)
 		f.rate(im)
 		f.plate.Follow = role == flex.RoleHybrid && f.set == rates // the battery makes up what the sun lacks
 	}
@@ -87,6 +87,8 @@ func roleOf(want flex.Role, chain Chain, im image) (flex.Role, error) {
 		return want, nil
 	case meter && !inverter:
 		return flex.RoleMeter, nil
+	case !inverter && chain.has(802):
+		return "", fmt.Errorf("model 802 is a battery bank without an inverter (%s): nothing in it sets a power, configure the inverter that it hangs on", chain)
 	case !inverter:
 		return "", fmt.Errorf("the device has neither an inverter nor a meter model known here (%s)", chain)
 	case stores(im):
@@ -100,11 +102,12 @@ func stores(im image) bool {
 	typ, _ := im.of(120).raw("DERTyp")
 	cha, _ := im.of(124).num("WChaMax")
 	rate, _ := im.of(702).num("WChaRteMaxRtg")
-	return typ == derTypeStorage || cha > 0 || rate > 0 || im.of(713).has("SoC")
+	return typ == derTypeStorage || cha > 0 || rate > 0 || im.of(713).has("SoC") || im.of(802).has("SoC")
 }
 
-// methods picks how power is set and how it is capped.
-func methods(role flex.Role, im image) (set, limit method) {
+// methods picks how power is set and how it is capped; based tells that the
+// configuration says what rates refer to.
+func methods(role flex.Role, im image, based bool) (set, limit method) {
 	der, imm, sto := im.of(704), im.of(123), im.of(124)
 	if role == flex.RoleStorage || role == flex.RoleHybrid {
 		modes, said := im.of(702).raw("CtrlModes")
@@ -117,7 +120,7 @@ func methods(role flex.Role, im image) (set, limit method) {
 			set = wset
 		case allowed && base && der.has("WSetPct"):
 			set = wsetPct
-		case cha > 0 && sto.has("StorCtl_Mod") && sto.has("OutWRte") && sto.has("InWRte"):
+		case (based || cha > 0) && sto.has("StorCtl_Mod") && sto.has("OutWRte") && sto.has("InWRte"):
 			set = rates
 		}
 	}
@@ -151,9 +154,12 @@ func (f *found) rate(im image) {
 	base, _ := maxPower(im)
 	p.MaxPower = watts(base)
 	p.Energy = flex.WattHours(watts(firstOf(im, 713, "WHRtg", 120, "WHRtg")))
+	if p.Energy == 0 {
+		p.Energy = flex.WattHours(watts(firstOf(im, 802, "WHRtg", 802, "WHRtg")))
+	}
 	if f.role != flex.RolePV {
-		p.MaxCharge = watts(chargeMax(im))
-		p.MaxDischarge = watts(dischargeMax(im))
+		p.MaxCharge = watts(f.chargeMax(im))
+		p.MaxDischarge = watts(f.dischargeMax(im))
 	}
 	if f.set != none {
 		p.Method = string(f.set)
@@ -174,17 +180,25 @@ func firstOf(im image, m1 uint16, p1 string, m2 uint16, p2 string) float64 {
 }
 
 // chargeMax is how fast the battery may charge, W; 0 when not known.
-func chargeMax(im image) float64 {
-	return least(firstOf(im, 702, "WChaRteMax", 702, "WChaRteMaxRtg"), firstOf(im, 124, "WChaMax", 120, "MaxChaRte"))
+func (f *found) chargeMax(im image) float64 {
+	cha := firstOf(im, 124, "WChaMax", 120, "MaxChaRte")
+	if f.base > 0 {
+		cha = float64(f.base)
+	}
+	rated := least(firstOf(im, 702, "WChaRteMax", 702, "WChaRteMaxRtg"), cha)
+	return least(rated, firstOf(im, 802, "WChaRteMax", 802, "WChaRteMax"))
 }
 
 // dischargeMax is how fast the battery may discharge, W; 0 when not known.
-func dischargeMax(im image) float64 {
+func (f *found) dischargeMax(im image) float64 {
 	rated := firstOf(im, 702, "WDisChaRteMax", 702, "WDisChaRteMaxRtg")
 	if rated == 0 {
 		rated = firstOf(im, 120, "MaxDisChaRte", 124, "WChaMax")
+		if f.base > 0 && !im.of(120).has("MaxDisChaRte") {
+			rated = float64(f.base)
+		}
 	}
-	return rated
+	return least(rated, firstOf(im, 802, "WDisChaRteMax", 802, "WDisChaRteMax"))
 }
 
 // least is the smaller of two magnitudes, where 0 means not known.
@@ -206,7 +220,7 @@ func (f *found) step(im image) flex.Watts {
 		pct, _ := im.of(704).lsb("WSetPct")
 		lsb = base * pct / 100
 	case rates:
-		cha, _ := im.of(124).num("WChaMax")
+		cha, _ := f.rateBase(im)
 		pct, _ := im.of(124).lsb("OutWRte")
 		lsb = cha * pct / 100
 	case limit704:

@@ -39,6 +39,9 @@ func (f *found) reading(im image, sign string) flex.Reading {
 		return r
 	}
 	r.Power = wattsOf(acPower(im))
+	if f.role != flex.RolePV {
+		r.Battery = wattsOf(f.batteryPower(im))
+	}
 	r.SoC = percentOf(soc(im))
 	r.Limit = wattsOf(limit(im))
 	r.MaxPower = wattsOf(maxPower(im))
@@ -88,7 +91,10 @@ func soc(im image) (float64, bool) {
 	if v, ok := im.of(124).num("ChaState"); ok {
 		return v, true
 	}
-	return im.of(713).num("SoC")
+	if v, ok := im.of(713).num("SoC"); ok {
+		return v, true
+	}
+	return im.of(802).num("SoC")
 }
 
 // limit is the cap on AC power in force, W: the lowest of those enabled.

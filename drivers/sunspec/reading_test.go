@@ -120,17 +120,22 @@ func TestMethodsFollowWhatIsImplemented(t *testing.T) {
 		role     flex.Role
 		im       image
 		set, cap method
+		based    bool
 	}{
-		{"704 before 124", flex.RoleHybrid, images(der2(), modes(3), store), wset, limit704},
-		{"124 where 702 offers no fixed power", flex.RoleStorage, images(der2(), modes(1), store), rates, limit704},
-		{"per cent where watts are not implemented", flex.RoleStorage, images(der2().with(55, 0x8000), modes(3)), wsetPct, limit704},
-		{"nothing where rates have no scale", flex.RoleStorage, images(block{124, 0, slices.Clone(store.words)}.with(25, 0x8000), set, imm), none, limit123},
-		{"a PV is never set", flex.RolePV, images(der2(), modes(3), store), none, limit704},
-		{"123 where 704 has no cap", flex.RolePV, images(der2().with(15, 0xFFFF), set, imm), none, limit123},
-		{"no cap without what it refers to", flex.RolePV, images(imm), none, none},
+		{name: "124 without WChaMax where the configuration says what rates refer to", role: flex.RoleStorage, set: rates, cap: limit123, based: true,
+			im: images(block{124, 0, slices.Clone(store.words)}.with(2, 0xFFFF), set, imm)},
+		{name: "124 without WChaMax", role: flex.RoleStorage, cap: limit123,
+			im: images(block{124, 0, slices.Clone(store.words)}.with(2, 0xFFFF), set, imm)},
+		{"704 before 124", flex.RoleHybrid, images(der2(), modes(3), store), wset, limit704, false},
+		{"124 where 702 offers no fixed power", flex.RoleStorage, images(der2(), modes(1), store), rates, limit704, false},
+		{"per cent where watts are not implemented", flex.RoleStorage, images(der2().with(55, 0x8000), modes(3)), wsetPct, limit704, false},
+		{"nothing where rates have no scale", flex.RoleStorage, images(block{124, 0, slices.Clone(store.words)}.with(25, 0x8000), set, imm), none, limit123, false},
+		{"a PV is never set", flex.RolePV, images(der2(), modes(3), store), none, limit704, false},
+		{"123 where 704 has no cap", flex.RolePV, images(der2().with(15, 0xFFFF), set, imm), none, limit123, false},
+		{"no cap without what it refers to", flex.RolePV, images(imm), none, none, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if s, l := methods(c.role, c.im); s != c.set || l != c.cap {
+			if s, l := methods(c.role, c.im, c.based); s != c.set || l != c.cap {
 				t.Errorf("set %q, cap %q", s, l)
 			}
 		})

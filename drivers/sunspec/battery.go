@@ -1,0 +1,112 @@
+package sunspec
+
+import (
+	"math"
+	"strings"
+
+	"flexd/agent/flex"
+)
+
+// What tells of a battery beside the controls. None of these models sets a
+// power: SetOp and SetInvState of 802 connect, start and stop.
+var batteries = []uint16{160, 714, 802}
+
+// Values of ChaSt, in 124 and 802 alike, and of 714.PrtTyp.
+const (
+	stateDischarging = 3
+	stateCharging    = 4
+	portESS          = 1
+	mostPorts        = 4 // of 714, in one request
+)
+
+// telling are the models that are read to know the device. What tells of a
+// battery is left out where there are several banks, since none of them speaks
+// for all.
+func (c Chain) telling(role flex.Role) []Model {
+	var out []Model
+	for _, m := range c.first(identity...) {
+		if !chainHas(batteries, m.ID) || role != flex.RolePV && c.count(m.ID) == 1 {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// count is how many instances of a model there are.
+func (c Chain) count(id uint16) (n int) {
+	for _, m := range c.Models {
+		if m.ID == id {
+			n++
+		}
+	}
+	return n
+}
+
+// batteryPower is the battery's DC power, W, + discharging, as far as the
+// device tells it apart.
+func (f *found) batteryPower(im image) (float64, bool) {
+	if v, ok := im.of(802).num("W"); ok { // "flowing to or from": its sign is nobody's word
+		return directed(im, v, false)
+	}
+	if v, ok := essPorts(im.of(714)); ok {
+		return directed(im, v, true)
+	}
+	return f.mppt(im)
+}
+
+// directed gives a power the direction that the battery says it works in.
+// Where it says none the sign stays, if it means something.
+func directed(im image, v float64, signed bool) (float64, bool) {
+	for _, id := range [...]uint16{802, 124} {
+		switch st, _ := im.of(id).raw("ChaSt"); st {
+		case stateDischarging:
+			return math.Abs(v), true
+		case stateCharging:
+			return -math.Abs(v), true
+		}
+	}
+	return v, signed || v == 0
+}
+
+// essPorts adds up the storage ports of 714. As in 701, whose family it is of,
+// what a port gives is above zero.
+func essPorts(b block) (sum float64, ok bool) {
+	n, has := b.raw("NPrt")
+	if !has || n > mostPorts {
+		return 0, false
+	}
+	for i := range n {
+		port := "P" + string(rune('1'+i))
+		if typ, told := b.raw(port + ".PrtTyp"); !told || typ != portESS {
+			continue
+		}
+		v, told := b.num(port + ".DCW")
+		if !told {
+			return 0, false
+		}
+		sum, ok = sum+v, true
+	}
+	return sum, ok
+}
+
+// mppt reads the battery of a Fronius hybrid, which uses two modules of 160
+// for it: the third is into the battery, the fourth out of it.
+func (f *found) mppt(im image) (float64, bool) {
+	b := im.of(160)
+	n, ok := b.raw("N")
+	if !ok || n != 4 || !im.of(124).has("WChaMax") || !strings.Contains(strings.ToLower(f.plate.Manufacturer), "fronius") {
+		return 0, false
+	}
+	in, ok := b.num("M3.DCW")
+	out, ok2 := b.num("M4.DCW")
+	return out - in, ok && ok2
+}
+
+// held tells why a battery cannot be controlled from here: its bank was
+// switched to local control.
+func held(im image) *flex.Refusal {
+	if v, ok := im.of(802).raw("LocRemCtl"); ok && v == 1 {
+		return flex.Refuse(flex.ReasonDeviceUnavailable, "802.LocRemCtl says that the battery bank is under local control: switch it to remote")
+	}
+	return nil
+}
