@@ -27,8 +27,9 @@ type ScanConfig struct {
 }
 
 // DefaultUnits are the unit ids that inverters, batteries and meters have
-// from the factory: 1 to 3, 100 and 247 of gateways, 126 of SunSpec (SMA).
-func DefaultUnits() []uint8 { return []uint8{1, 2, 3, 100, 126, 247} }
+// from the factory: 1 to 3, 71 of Kostal, 100 and 247 of gateways, 126 of
+// SunSpec (SMA).
+func DefaultUnits() []uint8 { return []uint8{1, 2, 3, 71, 100, 126, 247} }
 
 // ScanProgress is how far a scan is.
 type ScanProgress struct {

@@ -34,6 +34,7 @@ var makers = []maker{
 func victron() *vendor {
 	const house = 400
 	v := newVendor(100)
+	v.putS(800, "c0619ab4d2e1", 6)
 	v.put(2902, 1)
 	v.put(5400, 0)
 	v.put32(2716, 0, false)
@@ -53,6 +54,7 @@ func victron() *vendor {
 // victronPhases falls back to passthrough when no phase is told for 10 s.
 func victronPhases() *vendor {
 	v := newVendor(100)
+	v.putS(800, "c0619ab4d2e1", 6)
 	v.put(2902, 2)
 	v.put(842, 0, 60)
 	for _, a := range []uint16{37, 40, 41} {
@@ -135,6 +137,7 @@ func fronius() *vendor {
 // the default mode counts.
 func storEdge() *vendor {
 	v := newVendor(1)
+	v.chain("SolarEdge", "SE5K-RWS", "SE-7")
 	v.put(0xE004, 1)
 	v.put(0xE00A, 7)
 	v.put32(0xE00B, 3600, true)
@@ -165,19 +168,24 @@ func storEdge() *vendor {
 	return v
 }
 
-// solarEdge limits its generation while the command is younger than 30 s.
-func solarEdge() *vendor {
-	v := newVendor(1)
+// chain is a SunSpec map of models 1 and 103.
+func (v *vendor) chain(maker, model, serial string) {
 	v.put(40000, 0x5375, 0x6E53)
 	for i := range uint16(140) {
 		v.put(40002+i, 0)
 	}
 	v.put(40002, 1, 66)
-	v.putS(40004, "SolarEdge", 16)
-	v.putS(40020, "SE10K", 16)
-	v.putS(40052, "SE-1", 16)
+	v.putS(40004, maker, 16)
+	v.putS(40020, model, 16)
+	v.putS(40052, serial, 16)
 	v.put(40070, 103, 50)
 	v.put(40122, 0xFFFF, 0)
+}
+
+// solarEdge limits its generation while the command is younger than 30 s.
+func solarEdge() *vendor {
+	v := newVendor(1)
+	v.chain("SolarEdge", "SE10K", "SE-1")
 	v.put32(0xF142, 1, true)
 	v.putF(0xF322, 100, true)
 	v.allow, v.arms = among(0xF322, 0xF323), only(0xF322)
@@ -235,6 +243,7 @@ func huawei() *vendor {
 func sungrow() *vendor {
 	v := newVendor(1)
 	v.putS(4989, "A22", 10)
+	v.put(4999, 0x0E03) // SH10RT
 	v.put(13049, 0)
 	v.put(13050, 0xCC, 0)
 	v.put(13079, 0)
@@ -259,6 +268,7 @@ func sungrow() *vendor {
 func kostal() *vendor {
 	v := newVendor(71)
 	v.putS(14, "PLENTI-1", 8)
+	v.putS(768, "PLENTICORE plus", 32)
 	v.put(514, 55)
 	v.put(1080, 2)
 	v.putF(1034, 0, true)
@@ -274,6 +284,7 @@ func kostal() *vendor {
 // sma takes power and control, which nobody can read.
 func sma() *vendor {
 	v := newVendor(3)
+	v.put32(30053, 19049, false) // STP6.0-3SE-40
 	v.put32(30057, 1901234567, false)
 	v.put32(30201, 307, false)
 	v.put32(30845, 48, false)

@@ -22,6 +22,7 @@ type vendor struct {
 	unit   byte
 	faults map[int]drivertest.Fault // by the number of the write to come, from 1
 
+	inputs bool                                           // input registers alone
 	single bool                                           // function 6 alone
 	allow  func(v *vendor, unit byte, addr uint16) bool   // may be written
 	power  func(v *vendor, now time.Time) (float64, bool) // battery, + discharging; false: not under control
@@ -109,6 +110,9 @@ func (v *vendor) Do(ctx context.Context, r modbus.Request) (modbus.Response, err
 	v.show(v, p)
 	switch r.Func {
 	case modbus.ReadHolding, modbus.ReadInput:
+		if v.inputs && r.Func == modbus.ReadHolding {
+			return res, &modbus.Exception{Func: r.Func, Code: modbus.IllegalAddress}
+		}
 		for i := range r.Count {
 			w, ok := v.words[at(r.Unit, r.Addr+i)]
 			if !ok || v.locked[at(r.Unit, r.Addr+i)] {

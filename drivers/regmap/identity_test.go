@@ -1,0 +1,58 @@
+package regmap_test
+
+import (
+	"slices"
+	"testing"
+
+	"flexd/drivers/regmap"
+)
+
+// nameless are the maps whose device has no register that tells it apart, by
+// what is published: such a map has to be named in the configuration.
+var nameless = []string{"eastron-sdm630", "sigenergy"}
+
+// A scan may name a map only where its device answers, and no other's.
+func TestAMapKnowsItsOwnDeviceAlone(t *testing.T) {
+	same := map[string]string{"victron-gx-mode3": "victron-gx", "solaredge-pv": "solaredge-storedge"} // one device, two maps
+	family := func(name string) string {
+		if f := same[name]; f != "" {
+			return f
+		}
+		return name
+	}
+	devices := map[string]*vendor{}
+	for _, m := range makers {
+		devices[m.name] = m.build()
+	}
+	for _, m := range meters {
+		devices[m.name] = m.build()
+	}
+	for _, name := range regmap.Names() {
+		m, err := regmap.Load(name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if devices[name] == nil {
+			t.Errorf("%s: no simulated device", name)
+		}
+		if len(m.Identity) == 0 {
+			if !slices.Contains(nameless, name) {
+				t.Errorf("%s states no identity", name)
+			}
+			continue
+		}
+		for other, v := range devices {
+			cfg := regmap.Config{ID: "dev", Endpoint: "h:1", Unit: v.unit, Map: m, Bus: v}
+			if m.Role == "meter" {
+				cfg.Sign = "export_positive"
+			}
+			d, err := regmap.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Open(t.Context()); (err == nil) != (family(name) == family(other)) {
+				t.Errorf("map %s on %s: %v", name, other, err)
+			}
+		}
+	}
+}
