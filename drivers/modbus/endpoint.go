@@ -29,7 +29,10 @@ type Endpoint struct {
 	flight *flight // the request on the wire, else nil
 	phase  phase
 	quiet  time.Time // reads must be over by then
-	stats  Stats
+	// stopped is when a stop was last answered, and by which unit.
+	stopped     time.Time
+	stoppedUnit byte
+	stats       Stats
 }
 
 type phase int

@@ -70,6 +70,9 @@ func (e *Endpoint) account(r Request, err error, failed bool, now time.Time) {
 		if answered(err) {
 			u.failures, u.next = 0, time.Time{}
 		}
+		if answered(err) && r.Priority == Stop {
+			e.stopped, e.stoppedUnit = now, r.Unit
+		}
 		return
 	}
 	u.stats.Failures++
@@ -106,6 +109,20 @@ func backOffAfter(failures int, q Quirks) time.Duration {
 	return min(pause, q.BackoffMax)
 }
 
+// stopLinger is how long the line is kept for a unit that is being stopped: a
+// stop is several requests, and the next one comes as soon as its caller has
+// looked at the last answer.
+const stopLinger = 100 * time.Millisecond
+
+// lastInLine tells whether a stop is to a unit that did not answer lately.
+// Such a stop goes behind those of its neighbours, not between them: each may
+// cost a timeout, and its neighbours are to wait for one at most, the one
+// that is on the wire already.
+func (e *Endpoint) lastInLine(r Request) bool {
+	u := e.units[r.Unit]
+	return r.Priority == Stop && u != nil && u.failures > 0 && len(e.units) > 1
+}
+
 // pick is the job to be done next, or nil, and when a job that is held back
 // now may go (the zero time: there is none). Jobs to one unit keep their
 // order: what is held back holds back whatever is behind it. The caller holds
@@ -119,6 +136,7 @@ func (e *Endpoint) pick(now time.Time) (next *job, at time.Time) {
 		}
 	}
 	for p := priorities - 1; p >= Read; p-- {
+		var last *job
 		for _, j := range e.queue.lanes[p] {
 			u := e.units[j.req.Unit]
 			switch {
@@ -127,11 +145,20 @@ func (e *Endpoint) pick(now time.Time) (next *job, at time.Time) {
 				return j, time.Time{}
 			case j.notBefore.After(now):
 				hold(j, j.notBefore)
+			case e.lastInLine(j.req):
+				if free := e.stopped.Add(stopLinger); e.stoppedUnit != j.req.Unit && free.After(now) {
+					hold(j, free)
+				} else if last == nil {
+					last = j
+				}
 			case p < Stop && u != nil && u.next.After(now):
 				hold(j, u.next)
 			default:
 				return j, time.Time{}
 			}
+		}
+		if last != nil {
+			return last, time.Time{}
 		}
 	}
 	return nil, at

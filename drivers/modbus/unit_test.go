@@ -20,7 +20,8 @@ func neighbours(ctx context.Context, t *testing.T, e *Endpoint, units ...byte) t
 			for ctx.Err() == nil {
 				began := time.Now()
 				_, err := e.Do(ctx, readOf(unit))
-				if err != nil && ctx.Err() == nil {
+				end, _ := ctx.Deadline() // the line's deadline may pass a moment before the context notes it
+				if err != nil && ctx.Err() == nil && time.Now().Before(end) {
 					t.Errorf("neighbour %d: %v", unit, err)
 				}
 				mu.Lock()
@@ -256,5 +257,52 @@ func TestABusyUnitHoldsUpNobodyElse(t *testing.T) {
 		}
 		<-busy
 		<-second
+	})
+}
+
+// Two units are dead and two are to be stopped, all at once: no stop of a
+// living one waits for more than the one request that is on the wire, however
+// often the dead ones are tried again.
+func TestAStopWaitsForOneTimeoutOfDeadNeighboursAtMost(t *testing.T) {
+	const timeout = time.Second
+	d := &device{latency: 5 * time.Millisecond, dead: map[byte]bool{5: true, 6: true}}
+	bubble(t, d, Quirks{Timeout: timeout, Gap: 20 * time.Millisecond}, func(t *testing.T, e *Endpoint) {
+		for _, u := range []byte{1, 2, 5, 6} {
+			e.Do(t.Context(), readOf(u))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var over sync.WaitGroup
+		stop := func(u byte) Request { r := readOf(u); r.Priority = Stop; return r }
+		for _, u := range []byte{5, 6} {
+			over.Go(func() {
+				for ctx.Err() == nil {
+					e.Do(ctx, stop(u))
+				}
+			})
+		}
+		time.Sleep(300 * time.Millisecond) // one of them is on the wire
+		var stops sync.WaitGroup
+		for _, u := range []byte{1, 2} {
+			stops.Go(func() {
+				began := time.Now()
+				for range 4 { // read, write, write, read back
+					if _, err := e.Do(t.Context(), stop(u)); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				if took := time.Since(began); took > timeout+500*time.Millisecond {
+					t.Errorf("unit %d was stopped after %s", u, took)
+				}
+			})
+		}
+		stops.Wait()
+		tried := d.count()
+		time.Sleep(5 * timeout)
+		if d.count() == tried {
+			t.Error("the dead ones are not tried any more")
+		}
+		cancel()
+		over.Wait()
 	})
 }
