@@ -2,7 +2,6 @@ package sunspec
 
 import (
 	"math"
-	"strings"
 
 	"flexd/agent/flex"
 )
@@ -94,7 +93,7 @@ func essPorts(b block) (sum float64, ok bool) {
 func (f *found) mppt(im image) (float64, bool) {
 	b := im.of(160)
 	n, ok := b.raw("N")
-	if !ok || n != 4 || !im.of(124).has("WChaMax") || !strings.Contains(strings.ToLower(f.plate.Manufacturer), "fronius") {
+	if !ok || n != 4 || !im.of(124).has("WChaMax") || !f.maker("fronius") {
 		return 0, false
 	}
 	in, ok := b.num("M3.DCW")

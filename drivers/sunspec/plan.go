@@ -3,6 +3,7 @@ package sunspec
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"flexd/agent/flex"
@@ -207,7 +208,28 @@ func (f *found) planLimit(t flex.Target, im image, mem memory) (plan, error) {
 	}
 	p, err := limitWrites(c, b, t.Revert, raw, top, adopted)
 	p.effective = watts(math.Floor(float64(raw) * lsb))
+	if err == nil && !adopted && f.latches(c, b, raw) {
+		var off flex.Register
+		off, err = b.write(c.enable, c.enable, assign{c.enable, 0})
+		p.writes = append([]flex.Register{off}, p.writes...)
+	}
 	return p, err
+}
+
+// latches tells whether a changed cap has to be switched off and on again: a
+// Fronius takes a new WMaxLimPct, reads it back, and goes on obeying the one
+// that stood there when the cap was enabled. Between the two writes the next
+// rule in its list of priorities holds, which is why others' caps are not
+// switched.
+func (f *found) latches(c control, b block, raw int64) bool {
+	was, _ := b.raw("WMaxLimPct")
+	on, _ := b.raw(c.enable)
+	return c.method == limit123 && f.maker("fronius") && on != 0 && was != raw
+}
+
+// maker compares who made the device.
+func (f *found) maker(name string) bool {
+	return strings.Contains(strings.ToLower(f.plate.Manufacturer), name)
 }
 
 // ceiling is the raw limit of others beneath which we control.
