@@ -26,6 +26,25 @@ type Quirks struct {
 	Timeout   int64  `json:"timeout_ms"`         // a timeout that fits, from the slowest answer
 }
 
+// Settings are the keys of a device's configuration that what was measured
+// asks for, as "key: value"; none where the defaults do.
+func (q Quirks) Settings() []string {
+	var out []string
+	add := func(key string, v any) { out = append(out, fmt.Sprintf("%s: %v", key, v)) }
+	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	usual := modbus.Defaults()
+	if ms(q.Timeout) > usual.Timeout {
+		add("timeout", ms(q.Timeout))
+	}
+	if ms(q.GapMS) > usual.Gap {
+		add("gap", ms(q.GapMS))
+	}
+	if q.MaxRead > 0 && q.MaxRead < usual.MaxRead && !q.AtLeast {
+		add("max_read", q.MaxRead)
+	}
+	return out
+}
+
 // gaps are tried from the shortest on.
 var gaps = []time.Duration{0, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond}
 
@@ -134,14 +153,13 @@ func (q *Quirks) reads(ctx context.Context, e *modbus.Endpoint, unit uint8, r mo
 
 // illegal tells what reading a register brings that is hardly there.
 func illegal(ctx context.Context, e *modbus.Endpoint, unit uint8) string {
-	begun := time.Now()
-	_, err := e.Do(ctx, modbus.Request{Unit: unit, Func: modbus.ReadHolding, Addr: 65535, Count: 1})
+	a, err := e.Do(ctx, modbus.Request{Unit: unit, Func: modbus.ReadHolding, Addr: 65535, Count: 1})
 	var refused *modbus.Exception
 	switch {
 	case err == nil:
 		return "answers as if it were there"
 	case errors.As(err, &refused):
-		return fmt.Sprintf("exception %d after %v", refused.Code, time.Since(begun).Round(time.Millisecond))
+		return fmt.Sprintf("exception %d after %v", refused.Code, a.Done.Sub(a.Sent).Round(time.Millisecond))
 	case errors.Is(err, modbus.ErrTimeout):
 		return "silence"
 	case errors.Is(err, modbus.ErrLost):

@@ -247,3 +247,18 @@ func TestATechnicianReachesRegistersThroughTheOneConnection(t *testing.T) {
 		t.Errorf("%d more, drops %v, %v", extra, drops, err)
 	}
 }
+
+func TestWhatWasMeasuredBecomesSettings(t *testing.T) {
+	for _, c := range []struct {
+		q    drivers.Quirks
+		want string
+	}{
+		{drivers.Quirks{Timeout: 1000, GapMS: 0, MaxRead: 125}, ""},
+		{drivers.Quirks{Timeout: 4800, GapMS: 100, MaxRead: 50}, "timeout: 4.8s, gap: 100ms, max_read: 50"},
+		{drivers.Quirks{Timeout: 2000, GapMS: -1, MaxRead: 60, AtLeast: true}, ""},
+	} {
+		if got := strings.Join(c.q.Settings(), ", "); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.q, got, c.want)
+		}
+	}
+}

@@ -23,7 +23,8 @@ type battery struct {
 	last    time.Time
 	wrote   []flex.Watts
 	meter   bool
-	of      *battery // the meter's
+	of      *battery   // the meter's
+	sun     flex.Watts // of a roof, which can only be capped; 0: a battery
 }
 
 func (b *battery) ID() flex.DeviceID {
@@ -44,6 +45,10 @@ func (b *battery) Open(context.Context) (flex.Nameplate, error) {
 	if b.meter {
 		return flex.Nameplate{Role: flex.RoleMeter, Can: []flex.Capability{flex.CanMeasure}}, nil
 	}
+	if b.sun > 0 {
+		return flex.Nameplate{Serial: "s1", Role: flex.RolePV, MaxPower: 10_000, Revert: true, Method: "fake",
+			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}}, nil
+	}
 	return flex.Nameplate{Serial: "s1", Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Revert: true, Method: "fake",
 		Can: []flex.Capability{flex.CanSet, flex.CanIdle, flex.CanMeasure, flex.CanSoC}}, nil
 }
@@ -57,12 +62,18 @@ func (b *battery) Read(context.Context) (flex.Reading, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	want := flex.Watts(0)
+	want := b.sun
 	if time.Now().Before(b.armed) {
 		want = b.set
+		if b.sun > 0 {
+			want = min(b.set, b.sun)
+		}
 	}
 	b.power += (want - b.power).Clamp(-200, 200) // a reading a second
 	w := b.power
+	if b.sun > 0 {
+		return flex.Reading{Device: "bat1", At: time.Now(), Power: &w}, nil
+	}
 	return flex.Reading{Device: "bat1", At: time.Now(), Power: &w, SoC: &soc}, nil
 }
 
@@ -136,7 +147,12 @@ func (h house) Meter() (flex.Reading, bool) {
 // inHouse runs a commissioning over the real control.
 func inHouse(t *testing.T, s Settings) (Record, *battery, house, error) {
 	t.Helper()
-	bat, ov := &battery{}, NewOverride()
+	return inHouseOf(t, &battery{}, s)
+}
+
+func inHouseOf(t *testing.T, bat *battery, s Settings) (Record, *battery, house, error) {
+	t.Helper()
+	ov := NewOverride()
 	c := control.New(control.Config{Devices: []control.Device{bat, &battery{meter: true, of: bat}}, Meter: "grid",
 		Decide: func(in allocate.Input) allocate.Plan {
 			p := allocate.Decide(in)
@@ -177,6 +193,23 @@ func TestControlCarriesTheNudgesOut(t *testing.T) {
 			t.Errorf("a setpoint was not refreshed for %v", bat.longest)
 		}
 		if st, _ := h.Device("bat1"); st.Held || !bat.armed.IsZero() {
+			t.Error("not handed back")
+		}
+	})
+}
+
+func TestControlCapsARoofToProveIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, roof, h, err := inHouseOf(t, &battery{sun: 4000, power: 4000}, Settings{Revert: true})
+		if err != nil || !r.Proven() || len(r.Problems) > 0 || r.Measured.Revert == nil || r.Measured.Revert.AfterMS == nil {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		roof.mu.Lock()
+		defer roof.mu.Unlock()
+		if got := slices.Compact(slices.Clone(roof.wrote)); !slices.Equal(got, []flex.Watts{3000, 3500, 3000}) {
+			t.Errorf("control wrote %v", got)
+		}
+		if st, _ := h.Device("bat1"); st.Held || time.Now().Before(roof.armed) {
 			t.Error("not handed back")
 		}
 	})

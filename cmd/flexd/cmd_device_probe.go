@@ -99,6 +99,12 @@ func probeText(w io.Writer, p drivers.ProbeResult) {
 		}
 		fmt.Fprintf(w, "  %s; registers in one read: %d%s\n", gap, q.MaxRead, orMore(q.AtLeast))
 		fmt.Fprintf(w, "  connections at once: %d%s; a register that is not there: %s\n", q.Lines, orMore(q.AtMost), q.Illegal)
+		if q.Lines == 1 {
+			fmt.Fprintln(w, "  it serves one connection: nothing else may be connected while flexd runs")
+		}
+		if set := q.Settings(); len(set) > 0 {
+			fmt.Fprintf(w, "  for its configuration: %s\n", strings.Join(set, ", "))
+		}
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 	defaultBackoffMax  = 30 * time.Second
 )
 
+// Defaults are the quirks of an ordinary device.
+func Defaults() Quirks { return Quirks{}.withDefaults() }
+
 // withDefaults fills what is zero and bounds what the protocol bounds. A
 // timeout of none would hang for ever, so that is the default too.
 func (q Quirks) withDefaults() Quirks {

@@ -29,10 +29,10 @@ var ErrNoMap = errors.New("no SunSpec map at 40000, 50000 or 0: is SunSpec (Modb
 
 // Model is one link of the chain.
 type Model struct {
-	ID       uint16
-	Instance int // counts equal ids from 1
-	Addr     uint16
-	Len      uint16 // registers after ID and length, by the device's word
+	ID       uint16 `json:"id"`
+	Instance int    `json:"instance"` // counts equal ids from 1
+	Addr     uint16 `json:"addr"`
+	Len      uint16 `json:"len"` // registers after ID and length, by the device's word
 }
 
 // Chain is where everything is in one device.
