@@ -16,7 +16,9 @@ func mapCommand() command {
 		long: `A register map says, as data, where a vendor keeps what and in which order
 control is taken, kept and given back. list names the shipped maps; show prints
 one, as a start for your own; lint reports everything that is wrong with a file,
-with line and remedy; schema prints a JSON Schema for editors.
+with line and remedy; schema prints a JSON Schema, with which an editor completes
+and checks while you write: put it into a file map.json, and on top of your map
+  # yaml-language-server: $schema=map.json
 
 Every shipped map is unverified until a commissioning record of a real device
 exists: its sources are in it.
@@ -24,7 +26,8 @@ exists: its sources are in it.
 Examples:
   flexd map list
   flexd map show huawei-luna > mine.yaml
-  flexd map lint mine.yaml`,
+  flexd map lint mine.yaml
+  flexd map schema > map.json`,
 		run: maps,
 	}
 }

@@ -1,10 +1,8 @@
 package regmap
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -87,40 +85,6 @@ func TestASiteMendsAShippedMap(t *testing.T) {
 	if _, err := Load("none", dir); err == nil || !strings.Contains(err.Error(), "shipped are") {
 		t.Error(err)
 	}
-}
-
-// The schema is for editors: it must know every key that the loader knows.
-func TestTheSchemaKnowsEveryKey(t *testing.T) {
-	var s struct {
-		Properties map[string]json.RawMessage `json:"properties"`
-		Defs       map[string]struct {
-			Properties map[string]json.RawMessage `json:"properties"`
-		} `json:"$defs"`
-	}
-	if err := json.Unmarshal(Schema(), &s); err != nil {
-		t.Fatal(err)
-	}
-	same := func(name string, v any, props map[string]json.RawMessage) {
-		typ, n := reflect.TypeOf(v), 0
-		for i := range typ.NumField() {
-			key := typ.Field(i).Tag.Get("yaml")
-			if key == "" {
-				continue
-			}
-			n++
-			if _, ok := props[key]; !ok {
-				t.Errorf("%s: the schema lacks %s", name, key)
-			}
-		}
-		if n != len(props) {
-			t.Errorf("%s: %d keys, the schema has %d", name, n, len(props))
-		}
-	}
-	same("map", Map{}, s.Properties)
-	same("point", Point{}, s.Defs["point"].Properties)
-	same("check", Check{}, s.Defs["check"].Properties)
-	same("step", Step{}, s.Defs["step"].Properties)
-	same("method", Method{}, s.Defs["method"].Properties)
 }
 
 func FuzzParse(f *testing.F) {
