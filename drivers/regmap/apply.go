@@ -192,7 +192,12 @@ func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, re
 		if setting {
 			d.remember(r)
 		}
-		if err := d.send(ctx, p, rec, im, r); err != nil {
+		err := d.send(ctx, p, rec, im, r)
+		if r.optional && refused(err) {
+			d.cfg.Log.Info("the device refused a step that may be refused", "device", d.cfg.ID, "points", r.names, "error", err)
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 		if err := pause(ctx, r.wait); err != nil {
@@ -200,6 +205,12 @@ func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, re
 		}
 	}
 	return nil
+}
+
+// refused tells a device's own refusal from a failure on the way.
+func refused(err error) bool {
+	var e *modbus.Exception
+	return errors.As(err, &e) && !errors.Is(err, flex.ErrUncertain)
 }
 
 // pause waits where a device needs time between two steps.
@@ -268,7 +279,7 @@ func (d *Device) judge(rec *flex.Receipt, rs []request, im image) {
 		}
 		for i, n := range r.names {
 			if got := im.words[n]; !slices.Equal(got, r.words[i]) {
-				rec.Echo = false
+				rec.Echo = rec.Echo && r.optional
 				rec.Problems = append(rec.Problems, flex.Problem{Field: n, Want: fmt.Sprint(r.words[i]), Got: d.shown(im, n)})
 			}
 		}

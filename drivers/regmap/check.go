@@ -273,6 +273,11 @@ func (c *checker) method(m *Map, name string) {
 	if len(me.Release) == 0 {
 		c.add(here(), "has no release sequence", "every control must be given back")
 	}
+	for key, steps := range map[string][]Step{"release": me.Release, "boot": me.Boot} {
+		if len(steps) > 0 && !slices.ContainsFunc(steps, func(s Step) bool { return !s.Optional }) {
+			c.add(here(key), "nothing in it has to succeed", "only steps that a device may refuse are optional")
+		}
+	}
 	if blind := !slices.ContainsFunc(me.Write, func(s Step) bool { return s.Echo == echoEqual }); len(me.Active) == 0 && !blind {
 		c.add(here(), "does not say when control is in force", "give active: the points that tell")
 	}
@@ -345,6 +350,9 @@ func (c *checker) step(m *Map, s Step, seq string, path []any) {
 		}
 		if (seq == "release" || seq == "boot") && s.Values[i].word != "" && s.Values[i].word != wordFound {
 			c.add(c.at(path...), "a release knows no power", "give a constant, or found")
+		}
+		if s.Optional && seq != "release" && seq != "boot" {
+			c.add(c.at(path...), "a step that sets or arms is not optional", "remove optional")
 		}
 		if s.Values[i].point != "" {
 			c.readable(m, s.Values[i].point, path...)

@@ -45,6 +45,8 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"no fall-back", "    fallback: {after: 60s, to: itself}\n", "", "does not say what happens when nobody writes"},
 		{"a refresh that is too slow", "    fallback:", "    refresh: 40s\n    fallback:", "more than half of the fall-back time"},
 		{"a release by power", "value: 0}]", "value: power}]", "a release knows no power"},
+		{"a setpoint that may be refused", "write: [{point: set,", "write: [{optional: true, point: set,", "is not optional"},
+		{"a release that may be refused", "release: [{point: mode,", "release: [{optional: true, point: mode,", "nothing in it has to succeed"},
 		{"restoring needs a boot sequence", "value: 0}]", "value: found}]", "give boot"},
 		{"nothing tells whether it is in force", "    active: [{point: mode, in: [1]}]\n", "", "does not say when control is in force"},
 		{"a check against nothing", "in: [1]", "hint: x", "compares with nothing"},

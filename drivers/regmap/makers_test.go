@@ -3,6 +3,8 @@ package regmap_test
 import (
 	"math"
 	"time"
+
+	"flexd/drivers/modbus"
 )
 
 // maker is one vendor's device with what its map must bring about.
@@ -217,6 +219,15 @@ func huawei() *vendor {
 	v.put32(47249, 0, false)
 	v.allow = among(47083, 47087, 47100, 47246, 47247, 47248, 47249, 47250)
 	v.arms = only(47100)
+	v.reject = func(v *vendor, r modbus.Request) byte { // a power above 37046 or 37048
+		for a, most := range map[uint16]uint16{47247: 37046, 47249: 37048} {
+			i := int(a) - int(r.Addr)
+			if i >= 0 && i+1 < len(r.Values) && uint32(r.Values[i])<<16|uint32(r.Values[i+1]) > v.u32(most, false) {
+				return modbus.DeviceFailure
+			}
+		}
+		return 0
+	}
 	v.power = func(v *vendor, _ time.Time) (float64, bool) {
 		if !v.within(time.Duration(v.get(47083)) * time.Minute) {
 			v.put(47100, 0)
@@ -247,6 +258,10 @@ func sungrow() *vendor {
 	v.put(13049, 0)
 	v.put(13050, 0xCC, 0)
 	v.put(13079, 0)
+	for a := uint16(4989); a < 5000; a++ {
+		v.only4 = append(v.only4, a)
+	}
+	v.only4 = append(v.only4, 13021, 13022)
 	v.allow, v.arms = among(13049, 13050, 13051, 13079), only(13079)
 	v.power = func(v *vendor, _ time.Time) (float64, bool) {
 		if v.get(13049) != 3 || v.get(13079) > 0 && !v.within(80*time.Second) {
@@ -294,6 +309,12 @@ func sma() *vendor {
 		v.locked[at(3, a)] = true
 	}
 	v.allow, v.arms = among(40149, 40150, 40151, 40152), only(40151)
+	v.reject = func(_ *vendor, r modbus.Request) byte { // a block that begins or ends inside a value
+		if r.Addr%2 == 0 || len(r.Values)%2 == 1 {
+			return modbus.IllegalAddress
+		}
+		return 0
+	}
 	v.power = func(v *vendor, _ time.Time) (float64, bool) {
 		return float64(int32(v.u32(40149, false))), v.u32(40151, false) == 802 && v.within(10*time.Minute)
 	}
@@ -312,7 +333,16 @@ func sigenergy() *vendor {
 	v.put32(40032, 0xFFFFFFFF, false)
 	v.put32(40034, 0xFFFFFFFF, false)
 	v.allow = func(v *vendor, unit byte, addr uint16) bool {
-		return among(40029, 40031, 40032, 40033, 40034, 40035)(v, unit, addr) && (addr == 40029 || v.get(40029) == 1)
+		mode := v.get(40031)
+		switch {
+		case unit != v.unit || addr != 40029 && v.get(40029) != 1:
+			return false
+		case addr == 40032 || addr == 40033: // limits outside their modes are refused
+			return mode == 3 || mode == 4
+		case addr == 40034 || addr == 40035:
+			return mode == 5 || mode == 6
+		}
+		return addr == 40029 || addr == 40031
 	}
 	v.arms = only()
 	v.power = func(v *vendor, _ time.Time) (float64, bool) {

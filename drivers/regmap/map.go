@@ -149,6 +149,9 @@ type Step struct {
 	When   when     `yaml:"when"`
 	Wait   span     `yaml:"wait"` // after it
 	Echo   echo     `yaml:"echo"` // equal (default), none: it cannot be read back
+	// Optional is for a device that refuses the step at times: what is refused
+	// is left, and the sequence goes on.
+	Optional bool `yaml:"optional"`
 }
 
 // refreshOf is when the same setpoint is written again: as the map says, else

@@ -17,6 +17,9 @@ type request struct {
 	// lasting: the registers are spared, or part of arming, and are not written
 	// while they hold the value already.
 	lasting bool
+	// optional: a refusal by the device does not end the sequence, and what
+	// does not stand afterwards is no failure.
+	optional bool
 }
 
 // plan is what an order comes to.

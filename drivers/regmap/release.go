@@ -40,7 +40,7 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 		if len(foreign) > 0 {
 			return d.released(rec, im, foreign), nil
 		}
-		if !slices.ContainsFunc(todo, func(r request) bool { return !d.stands(im, r) && (r.echo || !d.isFreed()) }) {
+		if !slices.ContainsFunc(todo, func(r request) bool { return !r.optional && !d.stands(im, r) && (r.echo || !d.isFreed()) }) {
 			return d.released(rec, im, nil), nil
 		}
 		unsure = d.writeAll(ctx, modbus.Stop, turn, &rec, im, todo, false)
@@ -172,7 +172,7 @@ func (o operand) moves() bool {
 func (d *Device) wayBack(steps []Step, old, ours map[string][]uint16, im image) ([]request, error) {
 	var out []request
 	for _, s := range steps {
-		r := request{names: s.Points, echo: s.Echo == echoEqual, wait: time.Duration(s.Wait), lasting: s.Echo == echoEqual}
+		r := request{names: s.Points, echo: s.Echo == echoEqual, wait: time.Duration(s.Wait), lasting: s.Echo == echoEqual, optional: s.Optional}
 		skip := false
 		for i, n := range s.Points {
 			if s.Values[i].word == wordFound {

@@ -257,3 +257,19 @@ func TestNeutralTakesControlAwayWithoutAJournal(t *testing.T) {
 		})
 	}
 }
+
+// A Huawei refuses a power above what its battery can do at the moment.
+func TestAPowerBeyondWhatTheDeviceTakesIsClamped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := huawei()
+		v.put32(37048, 2600, false)
+		d := drive(t, "huawei-luna", v)
+		entryOf(t, d)
+		for _, c := range []struct{ order, want flex.Watts }{{9000, 2600}, {-9000, -5000}, {1000, 1000}} {
+			rec, err := d.Apply(t.Context(), maker{}.order(c.order))
+			if told, _ := v.told(); err != nil || !rec.Echo || rec.Effective != c.want || flex.Watts(told) != c.want {
+				t.Errorf("%v: %+v, %v, told %v", c.order, rec, err, told)
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package regmap_test
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type vendor struct {
 	faults map[int]drivertest.Fault // by the number of the write to come, from 1
 
 	inputs bool                                           // input registers alone
+	reject func(v *vendor, r modbus.Request) byte         // the exception with which a write is refused; 0: none
+	only4  []uint16                                       // input registers: function 4 reads them, 3 does not
 	single bool                                           // function 6 alone
 	allow  func(v *vendor, unit byte, addr uint16) bool   // may be written
 	power  func(v *vendor, now time.Time) (float64, bool) // battery, + discharging; false: not under control
@@ -115,6 +118,9 @@ func (v *vendor) Do(ctx context.Context, r modbus.Request) (modbus.Response, err
 		}
 		for i := range r.Count {
 			w, ok := v.words[at(r.Unit, r.Addr+i)]
+			if input := slices.Contains(v.only4, r.Addr+i); len(v.only4) > 0 && input != (r.Func == modbus.ReadInput) {
+				ok = false
+			}
 			if !ok || v.locked[at(r.Unit, r.Addr+i)] {
 				return res, &modbus.Exception{Func: r.Func, Code: modbus.IllegalAddress}
 			}
@@ -139,6 +145,11 @@ func (v *vendor) Do(ctx context.Context, r modbus.Request) (modbus.Response, err
 	case drivertest.Refused:
 		return res, &modbus.Exception{Func: r.Func, Code: modbus.IllegalValue}
 	case drivertest.NoFault, drivertest.LostReply:
+	}
+	if v.reject != nil {
+		if code := v.reject(v, r); code != 0 {
+			return res, &modbus.Exception{Func: r.Func, Code: code}
+		}
 	}
 	for i := range r.Values {
 		a := r.Addr + uint16(i)
