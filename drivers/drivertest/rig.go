@@ -120,6 +120,13 @@ func (b *Bank) blank() {
 	if b.Has(713) {
 		b.Set(713, 4, 0xFFFF)
 	}
+	if b.Has(714) {
+		b.Set(714, 57, 0x8000)
+	}
+	if b.Has(802) {
+		b.Set(802, 11, 0xFFFF)
+		b.Set(802, 47, 0x8000)
+	}
 	if b.Has(203) {
 		b.Set(203, 16, 0x8000)
 		b.Set(203, 18, 0x8000)

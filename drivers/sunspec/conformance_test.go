@@ -55,6 +55,15 @@ func battery704(s drivertest.Scale) []drivertest.Model {
 	return []drivertest.Model{drivertest.DERMeasure(1200, s), drivertest.DERCapacity(10000, 8000, 3, s), drivertest.DERControls(s), drivertest.DERStorage(20000)}
 }
 
+// The same with all that tells of the battery around the controls.
+func beside(models func(drivertest.Scale) []drivertest.Model) func(drivertest.Scale) []drivertest.Model {
+	return func(s drivertest.Scale) []drivertest.Model {
+		m := models(s)
+		m = append(m[:1:1], append([]drivertest.Model{drivertest.DCPorts(1200, 0, s), drivertest.Modules(0, 0, s)}, m[1:]...)...)
+		return append(m, drivertest.Bank802(6, 0, 8000, 8000, s))
+	}
+}
+
 // bank lays a device out; at other bases than 40000 model 1 is one shorter and
 // vendor models stand between the others.
 func bank(base uint16, models []drivertest.Model) *drivertest.Bank {
@@ -83,6 +92,8 @@ func TestConformance(t *testing.T) {
 		{"pv by 704", "", pv704, []flex.Target{limit(5000), limit(8300)}},
 		{"battery by 124", flex.RoleStorage, battery124, []flex.Target{set(5000), set(-3000)}},
 		{"battery by 704", flex.RoleStorage, battery704, []flex.Target{set(-5000), set(3000)}},
+		{"battery by 124 beside its DC side", flex.RoleStorage, beside(battery124), []flex.Target{set(5000), set(-3000)}},
+		{"hybrid by 704 beside its DC side", flex.RoleHybrid, beside(battery704), []flex.Target{set(5000), set(-3000)}},
 		{"hybrid by 704", flex.RoleHybrid, battery704, []flex.Target{set(5000), set(-3000)}},
 	}
 	for _, k := range kinds {
