@@ -51,7 +51,7 @@ type bench struct {
 func newBench(a *Agent) *bench {
 	cfg := a.conf.cfg
 	return &bench{required: cfg.RequireCommissioning, override: commission.NewOverride(), shelf: commission.NewShelf(cfg.Data, cfg.Site.ID),
-		board: a.board, health: a.health, wall: a.wall, meter: cfg.Site.Meter, assets: allocation(cfg.Assets), again: make(chan struct{}, 1),
+		board: a.board, health: a.health, wall: a.wall, meter: cfg.Site.Meter, assets: allocation(cfg.Site, cfg.Assets), again: make(chan struct{}, 1),
 		standings: map[flex.DeviceID]commission.Standing{}, alerted: map[flex.DeviceID]bool{}}
 }
 

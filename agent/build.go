@@ -67,7 +67,7 @@ func (a *Agent) buildControl() {
 			Ownership: c.Ownership})
 	}
 	a.control = control.New(control.Config{
-		Devices: devices, Settings: settings, Assets: allocation(cfg.Assets),
+		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter,
 		Decide: a.bench.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,

@@ -26,19 +26,13 @@ func CheckDevices(cfg *config.Config) error {
 }
 
 // allocation is what the planner needs of the configured assets.
-func allocation(assets []config.Asset) []allocate.Asset {
+func allocation(site config.Site, assets []config.Asset) []allocate.Asset {
 	out := make([]allocate.Asset, len(assets))
 	for i, a := range assets {
-		out[i] = allocate.Asset{ID: a.MarketID, Devices: a.Devices, Control: controlOf(a), MaxDispatch: a.MaxDispatch}
+		out[i] = allocate.Asset{ID: a.MarketID, Devices: a.Devices, Control: allocate.Control(a.Control), MaxDispatch: a.MaxDispatch,
+			MeterID: a.Meter, SiteMeter: a.Meter != "" && a.Meter == site.Meter, Free: a.Free}
 	}
 	return out
-}
-
-func controlOf(a config.Asset) allocate.Control {
-	if a.Observe {
-		return allocate.Observe
-	}
-	return allocate.Setpoint
 }
 
 // ours are the market's ids of this site's assets.

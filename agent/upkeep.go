@@ -52,6 +52,7 @@ func items(commissioning bool) []health.Item {
 		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
 		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again"},
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
+		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}
 	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), commission.Items(commissioning))
 }

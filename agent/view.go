@@ -40,7 +40,9 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 		return st, fmt.Errorf("cannot read the assets: %w", err)
 	}
 	for _, c := range a.conf.cfg.Assets {
-		st.Assets = append(st.Assets, asset(c, known))
+		row := asset(c, known)
+		row.Loop = v.loop(c, st.Devices, now)
+		st.Assets = append(st.Assets, row)
 	}
 	for addr, s := range a.devices.Stats() {
 		st.Endpoints = append(st.Endpoints, local.Endpoint{Address: addr, Connected: s.Connected, Requests: s.Requests,
@@ -50,8 +52,23 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 	return st, nil
 }
 
+// loop tells how an asset is held by its meter, nil when it is not.
+func (v *view) loop(c config.Asset, devices []flex.DeviceStatus, now time.Time) *local.Loop {
+	l := v.a.control.Plan().State.Loops[c.MarketID]
+	if !l.Active {
+		return nil
+	}
+	out := &local.Loop{Wanted: l.For, Rest: l.Rest, Asked: l.Wish}
+	for _, d := range devices {
+		if d.ID == c.Meter && d.Reading != nil && d.Reading.Fresh(now, 5*time.Second) {
+			out.Meter = d.Reading.Power
+		}
+	}
+	return out
+}
+
 func asset(c config.Asset, known []flex.MarketAsset) local.Asset {
-	out := local.Asset{ID: c.MarketID, Devices: c.Devices, Control: string(controlOf(c))}
+	out := local.Asset{ID: c.MarketID, Devices: c.Devices, Control: c.Control}
 	for _, m := range known {
 		if m.ID == c.MarketID {
 			out.Name = m.Name

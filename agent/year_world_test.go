@@ -84,7 +84,8 @@ func (b book) OwedAnswers(ctx context.Context) ([]flex.Record, error) {
 
 // everythingKnown takes every alarm; the year judges by the plant.
 func everythingKnown() *health.Tracker {
-	return health.New(append(append(dispatch.Items(), control.Items()...), health.Item{Code: allocate.AlarmMeterSign, Severity: health.Alarm}), func(health.Change) {})
+	return health.New(append(append(dispatch.Items(), control.Items()...), health.Item{Code: allocate.AlarmMeterSign, Severity: health.Alarm},
+		health.Item{Code: allocate.AlarmMeterLost, Severity: health.Alarm}), func(health.Change) {})
 }
 
 func newWorld(t *testing.T) *world {

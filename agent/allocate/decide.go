@@ -15,10 +15,12 @@ import (
 // answers, whatever the order of dispatches and holds.
 func Decide(in Input) Plan {
 	w := newWork(in)
+	w.loops()
 	for i := range in.Assets {
 		w.asset(&in.Assets[i])
 	}
 	w.unknownAssets()
+	w.idleLoops()
 	w.limitSite()
 	return Plan{
 		Targets:   w.targets(),
@@ -126,7 +128,7 @@ func holdText(h flex.Hold) string {
 // asset gives one asset's wish to its devices.
 func (w *work) asset(a *Asset) {
 	var claims []claim
-	var wish flex.Watts
+	var wish, reference flex.Watts
 	var until time.Time
 	for _, d := range w.wants {
 		for _, sh := range d.Shares {
@@ -135,6 +137,9 @@ func (w *work) asset(a *Asset) {
 			}
 			claims = append(claims, claim{d.ID, sh.Power})
 			wish += sh.Power
+			if b := d.Baseline(a.ID, w.in.Now); b != 0 {
+				reference = b
+			}
 			until = earlier(until, endOf(d))
 		}
 	}
@@ -142,6 +147,10 @@ func (w *work) asset(a *Asset) {
 		return
 	}
 	var limits []limit
+	how := ""
+	if a.Control == Meter {
+		wish, how = w.byMeterOf(a, wish, reference)
+	}
 	rest := wish
 	if a.MaxDispatch > 0 && wish.Abs() > a.MaxDispatch {
 		rest = wish.Clamp(-a.MaxDispatch, a.MaxDispatch)
@@ -149,6 +158,12 @@ func (w *work) asset(a *Asset) {
 	}
 	over := wish - rest
 	storage, pv := w.gather(a, claims, until, &limits)
+	if a.Control == Meter {
+		for _, s := range storage {
+			s.why("meter", wish, "asset %s is asked for %v: %s", a.ID, wish, how)
+		}
+		pv = nil // generation belongs to the rest
+	}
 	rest -= driveStorage(rest, storage)
 	if rest < 0 {
 		rest += w.driveCaps(-rest, pv, claims, &limits)

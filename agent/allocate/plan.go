@@ -17,10 +17,12 @@ import (
 // Control says how an asset is controlled.
 type Control string
 
-// Setpoint writes what was instructed; Observe computes, shows and announces
-// everything and writes nothing.
+// Setpoint asks the devices for what was instructed; Meter asks them for what
+// brings the asset's meter to reference and instructed power; Observe computes,
+// shows and announces everything and writes nothing.
 const (
 	Setpoint Control = "setpoint"
+	Meter    Control = "meter"
 	Observe  Control = "observe"
 )
 
@@ -48,6 +50,14 @@ type Asset struct {
 	Devices     []flex.DeviceID
 	Control     Control
 	MaxDispatch flex.Watts // magnitude; 0 means no bound of its own
+	// MeterID names the asset's meter, Meter is its latest reading, SiteMeter
+	// tells that it is the one at the grid connection.
+	MeterID   flex.DeviceID
+	Meter     *flex.Reading
+	SiteMeter bool
+	// Free lets control by the meter give more than was asked, never less than
+	// the share: over-delivery costs nothing there.
+	Free bool
 }
 
 // Device is one controllable device or meter with its latest reading.
@@ -76,6 +86,8 @@ type State struct {
 	// StaticLimit is set when a target step moved the meter the wrong way:
 	// from then on the site limit is kept without credit from the meter.
 	StaticLimit bool
+	// Loops are those of the assets that are controlled by their meters.
+	Loops map[flex.AssetID]Loop
 	// Before is the meter's reading and the sum of targets before the last step.
 	Before Step
 }

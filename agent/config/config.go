@@ -178,7 +178,8 @@ type Asset struct {
 	MarketID    flex.AssetID
 	Devices     []flex.DeviceID
 	Meter       flex.DeviceID
-	Observe     bool // control: observe
+	Control     string // setpoint, meter, observe
+	Free        bool   // over_delivery: free
 	MaxDispatch flex.Watts
 }
 

@@ -222,11 +222,12 @@ func (b builder) device(v value) Device {
 }
 
 func (b builder) asset(v value) Asset {
-	o := v.object("market_id", "devices", "meter", "reference", "control", "max_dispatch")
+	o := v.object("market_id", "devices", "meter", "reference", "control", "over_delivery", "max_dispatch")
 	a := Asset{
 		MarketID:    flex.AssetID(o.get("market_id").required("write the market's id of the asset")),
 		Meter:       flex.DeviceID(o.get("meter").text()),
-		Observe:     o.get("control").choice("setpoint", []string{"setpoint", "observe"}, "meter") == "observe",
+		Control:     o.get("control").choice("setpoint", []string{"setpoint", "meter", "observe"}),
+		Free:        o.get("over_delivery").choice("cap", []string{"cap", "free"}) == "free",
 		MaxDispatch: o.get("max_dispatch").power(),
 	}
 	o.get("reference").choice("zero", []string{"zero"}, "baseline")

@@ -165,6 +165,7 @@ func (b builder) combineAssets(o object, c *Config, refer func(value, flex.Devic
 		}
 		seen[a.MarketID] = true
 		refer(scalar(at, "meter"), a.Meter, true)
+		b.meterControl(at, a, c)
 		for j, id := range a.Devices {
 			dev := value{r: b.r, node: nodeAt(scalar(at, "devices").node, j), path: fmt.Sprintf("%s.devices[%d]", at.path, j)}
 			refer(dev, id, false)
@@ -173,6 +174,22 @@ func (b builder) combineAssets(o object, c *Config, refer func(value, flex.Devic
 			}
 			owner[id] = a.MarketID
 		}
+	}
+}
+
+// meterControl checks what control: meter needs.
+func (b builder) meterControl(at value, a Asset, c *Config) {
+	switch steerable := slices.ContainsFunc(c.Devices, func(d Device) bool {
+		return slices.Contains(a.Devices, d.ID) && d.Role != flex.RolePV
+	}); {
+	case a.Control != "meter":
+		if v := scalar(at, "over_delivery"); v.given() {
+			v.problem("set control: meter, or remove it", "is for control: meter only")
+		}
+	case a.Meter == "":
+		scalar(at, "control").problem("name the asset's meter, or choose setpoint", "needs a meter")
+	case len(a.Devices) > 0 && !steerable:
+		scalar(at, "control").problem("choose setpoint: generation is turned down from what it gave before", "needs a battery: generation cannot follow a meter")
 	}
 }
 

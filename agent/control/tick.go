@@ -161,13 +161,18 @@ func (s *slot) noteDue(now time.Time) {
 
 // input gathers everything the answer depends on.
 func (c *Controller) input(now time.Time) allocate.Input {
-	in := allocate.Input{Now: now, Assets: c.cfg.Assets, Dispatches: c.cfg.Board.Running(), Holds: c.cfg.Board.Holds(), State: c.Plan().State,
+	in := allocate.Input{Now: now, Assets: slices.Clone(c.cfg.Assets), Dispatches: c.cfg.Board.Running(), Holds: c.cfg.Board.Holds(), State: c.Plan().State,
 		Site:    allocate.Site{ImportLimit: c.cfg.ImportLimit, ExportLimit: c.cfg.ExportLimit},
 		Devices: make([]allocate.Device, 0, len(c.slots))}
 	for _, s := range c.slots {
 		d := s.view()
 		if d.ID == c.cfg.Meter {
 			in.Site.Meter = d.Reading
+		}
+		for i := range in.Assets {
+			if in.Assets[i].MeterID == d.ID {
+				in.Assets[i].Meter = d.Reading
+			}
 		}
 		if d.Role != flex.RoleMeter {
 			in.Devices = append(in.Devices, d)

@@ -41,6 +41,16 @@ type Asset struct {
 	Name    string          `json:"name,omitempty"`
 	Devices []flex.DeviceID `json:"devices"`
 	Control string          `json:"control"`
+	// Loop is there while the asset is held by its meter.
+	Loop *Loop `json:"loop,omitempty"`
+}
+
+// Loop is how an asset is held by its meter, W, + towards the grid.
+type Loop struct {
+	Wanted flex.Watts  `json:"wanted"`          // at the meter
+	Meter  *flex.Watts `json:"meter,omitempty"` // latest; nil when it is lost
+	Rest   flex.Watts  `json:"rest"`            // of it what is not controlled
+	Asked  flex.Watts  `json:"asked"`           // of the devices together
 }
 
 // Link is one connection to the outside.

@@ -100,7 +100,7 @@ func describe(rep *report, c *config.Config) error {
 		rep.Notes = append(rep.Notes, "no site meter: import and export limits are kept without credit for load")
 	}
 	for _, a := range c.Assets {
-		if a.Observe {
+		if a.Control == "observe" {
 			rep.Notes = append(rep.Notes, fmt.Sprintf("asset %s is in control: observe: nothing will be written", a.MarketID))
 		}
 	}

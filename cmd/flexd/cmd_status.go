@@ -59,6 +59,7 @@ func statusText(w io.Writer, st local.Status) {
 			target(d.Target), proof(d), strings.TrimSpace(d.Plate.Manufacturer+" "+d.Plate.Model))
 	}
 	_ = tw.Flush()
+	loopText(w, st.Assets)
 	fmt.Fprintln(w)
 	for _, l := range st.Links {
 		mark := "ok "
@@ -73,6 +74,21 @@ func statusText(w io.Writer, st local.Status) {
 			mark = "BAD"
 		}
 		fmt.Fprintf(w, "%s %-21s %d requests, %d errors, %d reconnects %s\n", mark, e.Address, e.Requests, e.Errors, e.Reconnects, e.LastError)
+	}
+}
+
+// loopText tells of the assets that are held by their meters now.
+func loopText(w io.Writer, assets []local.Asset) {
+	for _, a := range assets {
+		if a.Loop == nil {
+			continue
+		}
+		shown := "lost"
+		if a.Loop.Meter != nil {
+			shown = a.Loop.Meter.String()
+		}
+		fmt.Fprintf(w, "asset %s is held by its meter: wanted %s, shown %s; asked of its devices %s, not controlled %s\n",
+			a.ID, a.Loop.Wanted, shown, a.Loop.Asked, a.Loop.Rest)
 	}
 }
 
