@@ -64,12 +64,12 @@ func (a *Agent) buildControl() {
 		devices = append(devices, d)
 		c := cfg.Devices[i]
 		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, GridCharge: c.GridCharge, MaxPower: c.MaxPower,
-			Ownership: c.Ownership})
+			Ownership: c.Ownership, Contests: c.Contests, Rest: c.Rest, WriteBudget: c.WriteBudget})
 	}
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter,
-		Decide: a.bench.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
+		Decide: a.bench.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
 		OnReading: a.tele.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})

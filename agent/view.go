@@ -45,8 +45,13 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 		st.Assets = append(st.Assets, row)
 	}
 	for addr, s := range a.devices.Stats() {
-		st.Endpoints = append(st.Endpoints, local.Endpoint{Address: addr, Connected: s.Connected, Requests: s.Requests,
-			Errors: s.Exceptions + s.Timeouts + s.Protocol + s.Lost, Reconnects: max(1, s.Connects) - 1, LastError: s.LastError})
+		e := local.Endpoint{Address: addr, Connected: s.Connected, Requests: s.Requests,
+			Errors: s.Exceptions + s.Timeouts + s.Protocol + s.Lost, Reconnects: max(1, s.Connects) - 1, LastError: s.LastError, LastErrorAt: s.LastErrorAt,
+			Exceptions: s.Exceptions, Timeouts: s.Timeouts, Protocol: s.Protocol, Lost: s.Lost, Latency: s.Latency.Round(100 * time.Microsecond).String()}
+		for _, u := range s.Units {
+			e.Units = append(e.Units, local.Unit{Unit: u.Unit, Requests: u.Requests, Failures: u.Failures, LastError: u.LastError, LastErrorAt: u.LastErrorAt, RetryAt: u.RetryAt})
+		}
+		st.Endpoints = append(st.Endpoints, e)
 	}
 	slices.SortFunc(st.Endpoints, func(x, y local.Endpoint) int { return strings.Compare(x.Address, y.Address) })
 	return st, nil

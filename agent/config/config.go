@@ -171,6 +171,9 @@ type Device struct {
 	MaxWrite     int
 	BusyRetries  int
 	Ownership    flex.Ownership // what to do when others write under our control
+	Contests     int            // how often in ten minutes we write again
+	Rest         time.Duration  // of our claim once we have yielded
+	WriteBudget  int            // writes a day to a persistent register where the driver knows no number
 }
 
 // Asset maps a sold resource to devices.

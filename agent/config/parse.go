@@ -168,7 +168,7 @@ func (b builder) site(v value) Site {
 
 func (b builder) device(v value) Device {
 	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "grid_charge",
-		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership")
+		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership", "contests", "rest", "write_budget")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
 		Driver:       o.get("driver").choice("sunspec", []string{"sunspec", "map"}),
@@ -191,6 +191,9 @@ func (b builder) device(v value) Device {
 		MaxWrite:     o.get("max_write").number(0, 1, 123),
 		BusyRetries:  o.get("busy_retries").number(0, 1, 20),
 		Ownership:    flex.Ownership(o.get("ownership").choice(string(flex.OwnContest), []string{string(flex.OwnYield), string(flex.OwnContest), string(flex.OwnAlarm)})),
+		Contests:     o.get("contests").number(3, 1, 100),
+		Rest:         o.get("rest").duration(10*time.Minute, time.Second, 24*time.Hour),
+		WriteBudget:  o.get("write_budget").number(100, 1, 100_000),
 	}
 	switch {
 	case d.Driver == "map" && d.Map == "":

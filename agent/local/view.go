@@ -69,6 +69,24 @@ type Endpoint struct {
 	Errors     uint64 `json:"errors"`
 	Reconnects uint64 `json:"reconnects"`
 	LastError  string `json:"last_error,omitempty"`
+
+	Exceptions  uint64    `json:"exceptions"`      // refused by the device
+	Timeouts    uint64    `json:"timeouts"`        // no answer in time
+	Protocol    uint64    `json:"protocol_errors"` // answers that broke the protocol
+	Lost        uint64    `json:"lost"`            // connections lost under a request
+	Latency     string    `json:"latency,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	Units       []Unit    `json:"units,omitempty"`
+}
+
+// Unit is one unit id behind an endpoint; a failing one backs off alone.
+type Unit struct {
+	Unit        uint8     `json:"unit"`
+	Requests    uint64    `json:"requests"`
+	Failures    uint64    `json:"failures"` // without an answer of the unit
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	RetryAt     time.Time `json:"retry_at,omitzero"` // while it backs off
 }
 
 // Obligation is a contract with its next windows.

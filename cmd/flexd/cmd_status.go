@@ -73,7 +73,57 @@ func statusText(w io.Writer, st local.Status) {
 		if !e.Connected {
 			mark = "BAD"
 		}
-		fmt.Fprintf(w, "%s %-21s %d requests, %d errors, %d reconnects %s\n", mark, e.Address, e.Requests, e.Errors, e.Reconnects, e.LastError)
+		fmt.Fprintf(w, "%s %-21s %d requests of %s, %d reconnects%s\n", mark, e.Address, e.Requests, e.Latency, e.Reconnects, errorsText(e))
+		for _, u := range e.Units {
+			if u.Failures > 0 {
+				fmt.Fprintf(w, "      unit %-3d            %d of %d requests without an answer, the last at %s: %s%s\n", u.Unit, u.Failures, u.Requests,
+					stamp(u.LastErrorAt), shorten(u.LastError, 80), retryText(u.RetryAt, st.At))
+			}
+		}
+	}
+	for _, d := range st.Devices {
+		troubleText(w, d)
+	}
+}
+
+// errorsText counts the errors of an endpoint by their kind.
+func errorsText(e local.Endpoint) string {
+	out := ""
+	for _, k := range []struct {
+		n    uint64
+		what string
+	}{{e.Timeouts, "timeouts"}, {e.Exceptions, "exceptions"}, {e.Protocol, "broken answers"}, {e.Lost, "lost connections"}} {
+		if k.n > 0 {
+			out += fmt.Sprintf(", %d %s", k.n, k.what)
+		}
+	}
+	if e.LastError != "" {
+		out += fmt.Sprintf("; last error at %s: %s", stamp(e.LastErrorAt), shorten(e.LastError, 80))
+	}
+	return out
+}
+
+func retryText(at, now time.Time) string {
+	if !at.After(now) {
+		return ""
+	}
+	return fmt.Sprintf("; tried again in %s", at.Sub(now).Round(100*time.Millisecond))
+}
+
+// troubleText tells who else writes to a device, and how its memory wears.
+func troubleText(w io.Writer, d flex.DeviceStatus) {
+	if i := d.Interference; i != nil {
+		fmt.Fprintf(w, "%s: changed by others at %s (%s): %s; policy %s", d.ID, stamp(i.At), i.Cause, i.Text, i.Policy)
+		if !i.Until.IsZero() {
+			fmt.Fprintf(w, ", left to them until %s", stamp(i.Until))
+		}
+		if i.HandsOff {
+			fmt.Fprint(w, ", left to them")
+		}
+		fmt.Fprintln(w)
+	}
+	for _, n := range d.Wear {
+		fmt.Fprintf(w, "%s: register %s was written %d times today, %d are allowed\n", d.ID, n.Register, n.N, n.Limit)
 	}
 }
 
