@@ -102,7 +102,7 @@ func (a *Agent) buildFleet() error {
 	}
 	conf := fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
 		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.db, Series: seriesOutbox{a.series},
-		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, Log: a.log}
+		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, CertAt: a.wall.Certificates, Log: a.log}
 	if a.relay != nil {
 		conf.Relay, conf.Shared = a.relay, a.conf.cfg.Ingress.Relay.Shared
 	}

@@ -59,6 +59,20 @@ func (w *Wall) Now() (time.Time, flex.ClockTrust) {
 	return now, flex.ClockHoldover
 }
 
+// Certificates is the instant, in UTC, at which certificates are judged: now,
+// or the floor while the clock is below it. A machine that starts in 1970 can
+// so reach its market and broker, and no certificate that had ended by the
+// floor becomes good again.
+func (w *Wall) Certificates() time.Time {
+	now := time.Now().UTC()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now.Before(w.floor) {
+		return w.floor.UTC()
+	}
+	return now
+}
+
 // Stamp is Now with the boot it was read in.
 func (w *Wall) Stamp() flex.Stamp {
 	at, trust := w.Now()

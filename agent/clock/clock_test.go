@@ -37,6 +37,17 @@ func TestFloorOnlyRises(t *testing.T) {
 	}
 }
 
+func TestCertificatesAreNeverJudgedBelowTheFloor(t *testing.T) {
+	now := time.Now()
+	ahead := now.Add(time.Hour)
+	if got := New(Fixed{}, ahead).Certificates(); !got.Equal(ahead) {
+		t.Errorf("below the floor certificates are judged at %s, want the floor %s", got, ahead)
+	}
+	if got := New(Fixed{}, now.Add(-time.Hour)).Certificates(); got.Before(now) {
+		t.Errorf("above the floor certificates are judged at %s, want the present, %s or later", got, now)
+	}
+}
+
 func TestSystemStampsThisBoot(t *testing.T) {
 	st := New(&System{}, time.Time{}).Stamp()
 	if st.Boot == "" || st.Since <= 0 || st.At.Location() != time.UTC {

@@ -50,7 +50,7 @@ func parseBroker(raw string) (target, error) {
 // tlsConfig reads the files anew, so that a renewed certificate serves from
 // the next connection on.
 func (f *Fleet) tlsConfig(host string) (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, Time: f.cfg.CertAt}
 	if f.cfg.CAFile != "" {
 		pem, err := os.ReadFile(f.cfg.CAFile)
 		if err != nil {

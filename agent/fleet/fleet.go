@@ -39,6 +39,7 @@ type Config struct {
 	State  func() any
 	Birth  func() any
 	Stamp  func() flex.Stamp
+	CertAt func() time.Time // when the broker's certificate is judged; nil: now
 	Log    *slog.Logger
 
 	// Relay takes what relays publish; nil: down/relay is answered as

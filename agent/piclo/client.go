@@ -62,12 +62,13 @@ type client struct {
 }
 
 // safeTransport is ours alone: bounded in every phase, TLS 1.2 or newer, and
-// without a proxy, since the environment is no second configuration.
-func safeTransport() *http.Transport {
+// without a proxy, since the environment is no second configuration. The
+// server's certificate is judged at the instant that certAt gives; nil: now.
+func safeTransport(certAt func() time.Time) *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, Time: certAt},
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  20 * time.Second,
 		ExpectContinueTimeout:  time.Second,
@@ -80,14 +81,14 @@ func safeTransport() *http.Transport {
 }
 
 // safeClient bounds a client and keeps it at its origin. A given client is
-// copied, never changed.
-func safeClient(given *http.Client, at origin) *http.Client {
+// copied, never changed; certAt is for the transport that it lacks.
+func safeClient(given *http.Client, at origin, certAt func() time.Time) *http.Client {
 	c := &http.Client{}
 	if given != nil {
 		*c = *given
 	}
 	if c.Transport == nil {
-		c.Transport = safeTransport()
+		c.Transport = safeTransport(certAt)
 	}
 	if c.Timeout <= 0 || c.Timeout > callTimeout {
 		c.Timeout = callTimeout

@@ -29,7 +29,8 @@ type Config struct {
 	HTTP     *http.Client           // nil: a safe default
 	Keys     trust.Store            // nil: keys are kept in memory only
 	Wall     Wall
-	Insecure bool // plain http beyond loopback
+	CertAt   func() time.Time // when the market's certificate is judged, unless HTTP is given; nil: now
+	Insecure bool             // plain http beyond loopback
 	Log      *slog.Logger
 }
 
@@ -67,7 +68,7 @@ func Open(cfg Config) (*Market, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	hc := safeClient(cfg.HTTP, at)
+	hc := safeClient(cfg.HTTP, at, cfg.CertAt)
 	m := &Market{profile: p, at: at, wall: cfg.Wall, log: log}
 	m.api = &client{at: at, http: hc, token: &tokens{
 		url: at.base + string(p.Paths.Token), http: hc, profile: p.Token,
