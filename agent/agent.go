@@ -18,6 +18,7 @@ import (
 	"flexd/agent/local"
 	"flexd/agent/piclo"
 	"flexd/agent/run"
+	"flexd/agent/why"
 	"flexd/drivers"
 	"flexd/firmware"
 	"flexd/store"
@@ -49,6 +50,8 @@ type Agent struct {
 	engine   *dispatch.Engine
 	control  *control.Controller
 	bench    *bench
+	why      *why.History
+	whyDB    *series.DB // nil: history is not kept beyond the process
 	intake   *intake.Intake
 	sync     *intake.Sync
 	answers  *dispatch.Answers
@@ -153,8 +156,10 @@ func (a *Agent) Ready() <-chan struct{} { return a.group.Ready() }
 // Close gives the files back. Call it after Run has returned.
 func (a *Agent) Close() error {
 	a.closing.Do(func() {
-		if a.series != nil {
-			a.closeErr = errors.Join(a.closeErr, a.series.Close())
+		for _, db := range []*series.DB{a.series, a.whyDB} {
+			if db != nil {
+				a.closeErr = errors.Join(a.closeErr, db.Close())
+			}
 		}
 		if a.db != nil {
 			a.closeErr = errors.Join(a.closeErr, a.db.Close())

@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 	"agent/fleet":               {"agent/trust"},
 	"agent/fleet/fleettest":     {"agent/fleet"},
 	"agent/local":               {},
+	"agent/why":                 {"agent/allocate"},
 	"agent/demo":                {"agent", "agent/config", "drivers/sim"},
 	"drivers":                   {"agent/flex", "drivers/modbus", "drivers/regmap", "drivers/sunspec"},
 	"drivers/regmap":            {"agent/flex", "drivers/modbus", "drivers/sunspec"}, // a map may count from a SunSpec model

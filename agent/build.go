@@ -28,6 +28,7 @@ func (a *Agent) build() error {
 	a.board = dispatch.NewBoard()
 	a.buildTelemetry()
 	a.bench = newBench(a)
+	a.buildWhy()
 	a.buildControl()
 	a.bench.complete(a)
 	if err := a.openMarket(); err != nil {
@@ -69,7 +70,7 @@ func (a *Agent) buildControl() {
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter,
-		Decide: a.bench.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
+		Decide: a.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
 		OnReading: a.tele.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
@@ -120,7 +121,7 @@ func (a *Agent) buildLocal() {
 	if socket == "" {
 		socket = local.DefaultSocket()
 	}
-	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view}, a.log)
+	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view}, a.log)
 }
 
 func (a *Agent) buildGroup() {
@@ -128,6 +129,9 @@ func (a *Agent) buildGroup() {
 	g.Vital(a.control, a.engine)
 	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket)
 	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	if a.whyDB != nil {
+		g.Auxiliary(run.Func("history", func(ctx context.Context) error { return a.why.Run(ctx, whyShelf{a.whyDB}, a.log) }))
+	}
 	if a.tele.put != nil {
 		g.Auxiliary(run.Func("telemetry", a.tele.run))
 	}

@@ -34,6 +34,7 @@ var routes = []route{
 	{"GET /v1/obligations", read, (*Socket).obligations},
 	{"GET /v1/instructions", read, (*Socket).instructions},
 	{"GET /v1/instructions/{id}", read, (*Socket).detail},
+	{"GET /v1/why/{id}", read, (*Socket).why},
 	{"POST /v1/hold", act, (*Socket).hold},
 	{"POST /v1/release", act, (*Socket).release},
 	{"POST /v1/stop", act, (*Socket).stop},

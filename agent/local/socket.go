@@ -49,6 +49,7 @@ type Parts struct {
 	Declarer   Declarer
 	Subscriber Subscriber
 	Driller    Driller
+	Explainer  Explainer
 }
 
 // NewSocket builds the task that serves path.
