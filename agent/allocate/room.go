@@ -162,21 +162,32 @@ func (s *slot) roomByAge(now time.Time) {
 	s.limits = append(s.limits, limit{flex.ReasonDeviceUnavailable, "stale", text + ": no new or larger target"})
 }
 
-// weight says how much of a split the device should take: its room times the
-// charge it can still give or take, in coarse steps so that the split does
-// not wander with every reading.
+// weight says how much of a split the device should take: the energy that it
+// can still give or take. Shared so, batteries run dry together, and together
+// they hold the power for as long as their energy lasts; by headroom alone one
+// would drop out early and leave the others short. It goes in steps, so that
+// the split does not wander with every reading.
 func (s *slot) weight(export bool) uint64 {
-	const step, unknown = 500, 10 // 5 %, and one half of the scale when not known
-	steps := uint64(unknown)
+	left := flex.Full / 2 // when not known
 	if r := s.dev.Reading; r != nil && r.SoC != nil {
-		usable := flex.Full - *r.SoC
+		left = flex.Full - *r.SoC
 		if export {
-			usable = *r.SoC - s.dev.ReserveSoC
+			left = *r.SoC - s.dev.ReserveSoC
 		}
-		steps = uint64(max(0, usable)/step) + 1
 	}
-	if export {
-		return uint64(s.hi) * steps
+	const step = 250 // 2.5 %
+	return (uint64(max(0, left)/step) + 1) * s.size()
+}
+
+// sizeHours stands for the energy of a battery that does not tell it: so many
+// hours of its rating.
+const sizeHours = 2
+
+// size is the device's energy, Wh.
+func (s *slot) size() uint64 {
+	if e := s.dev.Plate.Energy; e > 0 {
+		return uint64(e)
 	}
-	return uint64(-s.lo) * steps
+	p := s.dev.Plate
+	return uint64(max(1, sizeHours*max(p.MaxPower, p.MaxCharge, p.MaxDischarge)))
 }

@@ -118,6 +118,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		part(u.reconcile)
 	}
 	part(c.planner)
+	part(c.forecaster)
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -38,11 +38,17 @@ func foresee(in allocate.Input, d flex.Dispatch, decide func(allocate.Input) all
 	blind, guess := unreadable(in, d)
 	a := newAhead(in, max(leastStep, d.Window.Duration()/partsAhead))
 	var worst allocate.Shortfall
+	var from time.Time
 	for range mostSteps {
 		if !a.in.Now.Before(end) {
-			return verdict(worst, blind, guess)
+			f := verdict(worst, blind, guess)
+			f.From = from
+			return f
 		}
 		plan := decide(a.in)
+		if from.IsZero() && d.Wants(a.in.Now) && plan.Shortfall[d.ID].Missing > 0 {
+			from = a.in.Now
+		}
 		if sf := plan.Shortfall[d.ID]; d.Wants(a.in.Now) && sf.Missing > worst.Missing {
 			worst = sf
 		}

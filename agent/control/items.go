@@ -2,7 +2,7 @@ package control
 
 import "flexd/agent/health"
 
-// Codes of the health items that control raises, by device.
+// Codes of the health items that control raises, by device, or by dispatch.
 const (
 	CodeReleaseOwed    = "release_owed"
 	CodeJournalLost    = "journal_lost"
@@ -17,6 +17,7 @@ const (
 	CodeDeviceOffline  = "device_offline"
 	CodeDeviceFailed   = "device_failed"
 	CodeStoreFailing   = "store_failing"
+	CodeShortfallAhead = "shortfall_ahead"
 )
 
 // Items declares the alarms that this room raises.
@@ -35,5 +36,6 @@ func Items() []health.Item {
 		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device does not answer"},
 		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
 		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
+		{Code: CodeShortfallAhead, Severity: health.Warning, Title: "A dispatch will not be given in full"},
 	}
 }

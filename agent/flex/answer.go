@@ -57,7 +57,8 @@ type Say struct {
 // it be delivered in full? Known is false while that cannot be told.
 type Foresight struct {
 	Known   bool
-	Missing Watts // the most that would be missing at any time, magnitude
+	Missing Watts     // the most that would be missing at any time, magnitude
+	From    time.Time // when something is missing first; zero: never
 	Reason  Reason
 	Text    string
 }
