@@ -10,6 +10,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"flexd/agent/clock"
 	"flexd/agent/ingress"
 	"flexd/agent/run"
 )
@@ -21,6 +22,9 @@ type Options struct {
 	Resolve func(credential string) (string, error)
 	// Listener is used in place of the configured address when it is given.
 	Listener net.Listener
+	// Built is when the program was built: the broker's certificate is judged
+	// no earlier, so that a machine which starts in 1970 reaches it.
+	Built time.Time
 }
 
 // Relay is one relay. It is the task "relay".
@@ -47,7 +51,7 @@ func New(cfg *Config, o Options) (*Relay, error) {
 	}
 	c := newCounts(o.Log)
 	r := &Relay{id: ulid.Make().String(), cfg: cfg, log: o.Log, ready: make(chan struct{})}
-	r.link = newLink(r.id, cfg, files{paths[2], paths[3], paths[4]}, o.Log, c, func() { r.beat.Done(time.Now()) })
+	r.link = newLink(r.id, cfg, files{paths[2], paths[3], paths[4], clock.New(&clock.System{}, o.Built).Certificates}, o.Log, c, func() { r.beat.Done(time.Now()) })
 	sources := newSources(cfg.Limits.PerSource)
 	routes := map[string]ingress.Intake{}
 	for _, route := range cfg.Routes {

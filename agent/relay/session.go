@@ -22,7 +22,10 @@ const quiesce = 250
 
 // files are where the broker's certificates lie; they are read anew for each
 // connection, so that renewed ones serve from the next one on.
-type files struct{ ca, cert, key string }
+type files struct {
+	ca, cert, key string
+	at            func() time.Time // when the broker's certificate is judged; nil: now
+}
 
 // session is one connection: it is opened, serves, and is thrown away. The
 // MQTT library calls a publish done that it lost when it reconnects by itself.
@@ -273,7 +276,7 @@ func (s *session) dial(ctx context.Context) (net.Conn, error) {
 }
 
 func (f files) tls(host string) (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, Time: f.at}
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)
 		if err != nil {

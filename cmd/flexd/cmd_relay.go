@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"flexd/agent/relay"
+	"flexd/firmware"
 	"flexd/systemd"
 )
 
@@ -108,7 +109,7 @@ func runRelay(ctx context.Context, o *options) error {
 	if err != nil {
 		return unusable(o, err)
 	}
-	r, err := relay.New(c, relay.Options{Log: log, Resolve: systemd.CredentialPath})
+	r, err := relay.New(c, relay.Options{Log: log, Resolve: systemd.CredentialPath, Built: firmware.Self().Built})
 	if err != nil {
 		return &configError{err}
 	}
