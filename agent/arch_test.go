@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"agent/flex":                {"-"},
 	"agent/run":                 {"-"},
 	"agent/clock":               {"agent/flex"},
+	"agent/clock/clocktest":     {"-"},
 	"agent/health":              {"-"},
 	"agent/config":              {},
 	"agent/trust":               {},

@@ -109,12 +109,12 @@ func (a *Agent) upkeep(ctx context.Context) error {
 }
 
 func (a *Agent) maintain(ctx context.Context) {
-	now, trust := a.wall.Now()
-	if trust != flex.ClockUntrusted {
-		if err := putNumber(a.db, settingFloor, uint64(now.Unix())); err != nil {
-			a.log.Warn("cannot store the clock's floor", "error", err)
-		}
-		if err := a.db.Prune(ctx, now, a.conf.cfg.Market.KeepRaw); err != nil {
+	reached := a.wall.Reached() // never ahead of the true time, whatever the clock shows
+	if err := putNumber(a.db, settingFloor, uint64(max(0, reached.Unix()))); err != nil {
+		a.log.Warn("cannot store the clock's floor", "error", err)
+	}
+	if _, trust := a.wall.Now(); trust != flex.ClockUntrusted {
+		if err := a.db.Prune(ctx, reached, a.conf.cfg.Market.KeepRaw); err != nil {
 			a.log.Warn("cannot prune the state", "error", err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"flexd/agent/allocate"
 	"flexd/agent/clock"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/control"
 	"flexd/agent/dispatch"
 	"flexd/agent/flex"
@@ -117,7 +118,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	p := &process{db: db, board: dispatch.NewBoard()}
-	wall := clock.New(clock.Fixed{IsSynced: true, BootID: "b", Up: time.Hour}, time.Time{})
+	wall := clock.New(clocktest.New(true), time.Time{})
 	alarms := everythingKnown()
 	var devices []control.Device
 	var settings []control.DeviceSettings

@@ -1,10 +1,10 @@
 // Package clock knows how far the wall clock may be trusted, and stamps facts
 // so that they can still be judged after a restart.
 //
-// In: the kernel's synchronisation state, the boot id, CLOCK_BOOTTIME and a
-// floor below which the wall clock is surely wrong. Out: an instant with its
-// trust. It never steps a clock and never waits; for waiting, use package
-// time directly.
+// In: the kernel's clock and its synchronisation state, the boot id,
+// CLOCK_BOOTTIME, a floor below which the wall clock is surely wrong, and what
+// time servers say where some are listed. Out: an instant with its trust, and
+// why. It never steps a clock; for waiting, use package time directly.
 package clock
 
 import (
@@ -16,6 +16,8 @@ import (
 
 // Source is where the raw facts come from; System reads the kernel.
 type Source interface {
+	// Now reads the machine's wall clock.
+	Now() time.Time
 	// Synced tells whether the kernel's clock is disciplined (adjtimex).
 	Synced() bool
 	// Boot gives the boot id and the time since boot, suspend included.
@@ -26,13 +28,19 @@ type Source interface {
 type Wall struct {
 	src Source
 
-	mu    sync.Mutex
-	floor time.Time
+	mu     sync.Mutex
+	floor  time.Time
+	least  flex.Stamp // when the floor was set: true time has gone on since
+	anchor flex.Stamp // the latest synchronised reading of this boot
 }
 
 // New builds a wall clock that is untrusted below floor: the build time, or
 // the last time stored, whichever is later.
-func New(src Source, floor time.Time) *Wall { return &Wall{src: src, floor: floor} }
+func New(src Source, floor time.Time) *Wall {
+	w := &Wall{src: src, floor: floor.UTC()}
+	w.least = w.read()
+	return w
+}
 
 // Raise lifts the floor, for instance by the last time found in the store.
 // It never lowers it.
@@ -40,23 +48,79 @@ func (w *Wall) Raise(floor time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if floor.After(w.floor) {
-		w.floor = floor
+		w.floor, w.least = floor.UTC(), w.read()
 	}
 }
 
 // Now is the current instant in UTC and how far to trust it.
 func (w *Wall) Now() (time.Time, flex.ClockTrust) {
-	now := time.Now().UTC()
+	s := w.Stamp()
+	return s.At, s.Clock
+}
+
+// Stamp is Now with the boot it was read in.
+func (w *Wall) Stamp() flex.Stamp {
 	w.mu.Lock()
-	below := now.Before(w.floor)
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	return w.stamp()
+}
+
+// stamp reads and judges; w.mu is held.
+func (w *Wall) stamp() flex.Stamp {
+	s := w.read()
 	switch {
-	case below:
-		return now, flex.ClockUntrusted
+	case s.At.Before(w.floor):
+		s.Clock = flex.ClockUntrusted
 	case w.src.Synced():
-		return now, flex.ClockSynced
+		s.Clock = flex.ClockSynced
+		w.anchor = s
+	default:
+		s.Clock = flex.ClockHoldover
 	}
-	return now, flex.ClockHoldover
+	return s
+}
+
+// coherent is how far apart the two readings of a stamp may lie, and tries how
+// often they are taken again: a pause of the process between them would look
+// like a step of the clock.
+const (
+	coherent = 2 * time.Millisecond
+	tries    = 5
+)
+
+// read takes the wall clock and the time since boot as at one instant.
+func (w *Wall) read() flex.Stamp {
+	var s flex.Stamp
+	for range tries {
+		boot, before := w.src.Boot()
+		s = flex.Stamp{At: w.src.Now().UTC(), Boot: boot, Since: before}
+		if _, after := w.src.Boot(); after-before <= coherent {
+			break
+		}
+	}
+	return s
+}
+
+// Reached is an instant, in UTC, that the true time has reached for certain:
+// now while the kernel's clock is synchronised, else the latest such reading
+// of this boot, or the floor, and the time since boot that has passed since.
+// What is kept or thrown away for ever goes by it: a clock that nobody
+// disciplines may jump years ahead.
+func (w *Wall) Reached() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.stamp()
+	from, at := w.least, w.floor
+	if a := w.anchor; !a.At.IsZero() && a.Boot == s.Boot {
+		from, at = a, a.At
+	}
+	if from.Boot == s.Boot {
+		at = at.Add(max(0, s.Since-from.Since))
+	}
+	if at.Before(w.floor) {
+		at = w.floor
+	}
+	return at.UTC()
 }
 
 // Certificates is the instant, in UTC, at which certificates are judged: now,
@@ -64,31 +128,11 @@ func (w *Wall) Now() (time.Time, flex.ClockTrust) {
 // so reach its market and broker, and no certificate that had ended by the
 // floor becomes good again.
 func (w *Wall) Certificates() time.Time {
-	now := time.Now().UTC()
+	now := w.src.Now().UTC()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now.Before(w.floor) {
-		return w.floor.UTC()
+		return w.floor
 	}
 	return now
 }
-
-// Stamp is Now with the boot it was read in.
-func (w *Wall) Stamp() flex.Stamp {
-	at, trust := w.Now()
-	boot, since := w.src.Boot()
-	return flex.Stamp{At: at, Clock: trust, Boot: boot, Since: since}
-}
-
-// Fixed is a Source with constant answers, for tests.
-type Fixed struct {
-	IsSynced bool
-	BootID   string
-	Up       time.Duration
-}
-
-// Synced gives IsSynced.
-func (f Fixed) Synced() bool { return f.IsSynced }
-
-// Boot gives BootID and Up.
-func (f Fixed) Boot() (string, time.Duration) { return f.BootID, f.Up }

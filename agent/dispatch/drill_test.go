@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"flexd/agent/clock"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -85,7 +86,7 @@ func second(_ flex.InstructionID, err error) error { return err }
 
 func TestNoDrillOnAClockThatLies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, newLedger(), clock.New(clock.Fixed{IsSynced: true, BootID: "b"}, time.Now().Add(time.Hour)), ourAssets)
+		r := newRig(t, newLedger(), clock.New(clocktest.New(true), time.Now().Add(time.Hour)), ourAssets)
 		defer r.end()
 		if why, _ := flex.RefusalOf(second(r.eng.Drill(t.Context(), rehearsal()))); why == nil || why.Reason != flex.ReasonClockUntrusted {
 			t.Errorf("refused by %v", why)

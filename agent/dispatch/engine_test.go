@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"flexd/agent/clock"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -260,7 +261,7 @@ func TestConditionsAreAnnouncedCalmly(t *testing.T) {
 
 func TestUntrustedClockKeepsOffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wall := clock.New(clock.Fixed{IsSynced: true, BootID: "b"}, time.Now().Add(time.Minute))
+		wall := clock.New(clocktest.New(true), time.Now().Add(time.Minute))
 		r := newRig(t, newLedger(), wall)
 		defer r.end()
 		r.take(soon("i", 2*time.Minute), 1)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"flexd/agent/clock"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -274,7 +275,7 @@ func newRig(t *testing.T, led *ledger, wall Wall, before ...func(*rig)) *rig {
 	r := &rig{led: led, board: NewBoard(), alarms: &alarms{on: map[string]bool{}}}
 	r.hands = &hands{board: r.board, seen: map[flex.InstructionID]flex.Progress{}}
 	if wall == nil {
-		wall = clock.New(clock.Fixed{IsSynced: true, BootID: "b", Up: time.Hour}, time.Time{})
+		wall = clock.New(clocktest.New(true), time.Time{})
 	}
 	for _, fn := range before {
 		fn(r)
