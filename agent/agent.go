@@ -40,6 +40,7 @@ type Agent struct {
 	conf     loaded
 	id       firmware.Identity
 	wall     *clock.Wall
+	servers  *clock.Servers // nil when none are listed
 	health   *health.Tracker
 	events   *events
 	db       *store.DB

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"flexd/agent/clock"
 	"flexd/agent/control"
 	"flexd/agent/dispatch"
 	"flexd/agent/fleet"
@@ -129,6 +130,11 @@ func (a *Agent) buildGroup() {
 	g.Vital(a.control, a.engine)
 	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket)
 	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	g.Auxiliary(run.Func("clock", func(ctx context.Context) error { return a.wall.Watch(ctx, a.health, a.log) }))
+	if ntp := a.conf.cfg.Clock.NTP; len(ntp) > 0 {
+		a.servers = clock.NewServers(ntp, a.wall, a.health, a.log)
+		g.Auxiliary(run.Func("time-servers", a.servers.Run))
+	}
 	if a.whyDB != nil {
 		g.Auxiliary(run.Func("history", func(ctx context.Context) error { return a.why.Run(ctx, whyShelf{a.whyDB}, a.log) }))
 	}

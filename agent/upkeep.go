@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flexd/agent/allocate"
+	"flexd/agent/clock"
 	"flexd/agent/commission"
 	"flexd/agent/control"
 	"flexd/agent/dispatch"
@@ -54,7 +55,7 @@ func items(commissioning bool) []health.Item {
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}
-	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), commission.Items(commissioning))
+	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), commission.Items(commissioning))
 }
 
 // openStore opens the state of a data folder.

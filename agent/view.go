@@ -20,13 +20,15 @@ type view struct{ a *Agent }
 // Status gathers the site at a glance.
 func (v *view) Status(ctx context.Context) (local.Status, error) {
 	a := v.a
-	now, trust := a.wall.Now()
+	at := a.wall.State()
+	at.Servers = a.servers.Status()
+	now := at.At
 	holds, err := a.db.Holds(ctx)
 	if err != nil {
 		return local.Status{}, fmt.Errorf("cannot read the holds: %w", err)
 	}
 	st := local.Status{Site: a.conf.cfg.Site.ID, Version: a.id.Version, At: now, Started: a.started, Timezone: a.conf.cfg.Site.Timezone.String(),
-		Clock: trust, Config: a.conf.source(), Alerts: a.health.Active(), Holds: holds, Devices: a.control.Status(), Links: v.links()}
+		Clock: at.Trust, Time: at, Config: a.conf.source(), Alerts: a.health.Active(), Holds: holds, Devices: a.control.Status(), Links: v.links()}
 	select {
 	case <-a.group.Ready():
 		st.Ready = true

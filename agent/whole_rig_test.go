@@ -72,6 +72,7 @@ type siteOptions struct {
 	profile   string // a market profile of its own, on top of the embedded one
 	relay     bool   // a door for envelopes of relays
 	proven    bool   // commissioning is required
+	clock     string // the section of that name
 }
 
 // aBattery is 10 kW and 20 kWh, well charged, controlled through model 124.
@@ -196,10 +197,7 @@ func (s *site) writeConfig(grid string) {
 	case !o.noBroker:
 		lines = append(lines, fmt.Sprintf("mqtt: {broker: %q, telemetry: 5s}", s.broker.URL()))
 	}
-	if o.proven {
-		lines = append(lines, "require_commissioning: true")
-	}
-	lines = append(lines, "devices:")
+	lines = append(append(lines, o.sections()...), "devices:")
 	var names []string
 	add := func(id, role, addr string) {
 		names = append(names, id)
@@ -233,6 +231,17 @@ func (s *site) writeConfig(grid string) {
 	s.config = filepath.Join(s.dir, "flexd.yaml")
 	must(s.t, os.MkdirAll(filepath.Join(s.dir, "state"), 0o700))
 	must(s.t, os.WriteFile(s.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+}
+
+// sections are those that most tests leave out.
+func (o siteOptions) sections() (lines []string) {
+	if o.clock != "" {
+		lines = append(lines, "clock: "+o.clock)
+	}
+	if o.proven {
+		lines = append(lines, "require_commissioning: true")
+	}
+	return lines
 }
 
 // program builds the real flexd once.

@@ -32,6 +32,7 @@ type Wall struct {
 	floor  time.Time
 	least  flex.Stamp // when the floor was set: true time has gone on since
 	anchor flex.Stamp // the latest synchronised reading of this boot
+	proof  *proof     // nil: no time servers, or they never agreed
 }
 
 // New builds a wall clock that is untrusted below floor: the build time, or
@@ -68,8 +69,9 @@ func (w *Wall) Stamp() flex.Stamp {
 // stamp reads and judges; w.mu is held.
 func (w *Wall) stamp() flex.Stamp {
 	s := w.read()
+	off, proven := w.offset(s)
 	switch {
-	case s.At.Before(w.floor):
+	case s.At.Before(w.floor), proven && off.Abs() > wrongBy:
 		s.Clock = flex.ClockUntrusted
 	case w.src.Synced():
 		s.Clock = flex.ClockSynced

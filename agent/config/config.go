@@ -26,7 +26,8 @@ type Config struct {
 	Site    Site
 	Market  Market
 	Ingress Ingress
-	MQTT    *MQTT  // nil: no fleet connection
+	MQTT    *MQTT // nil: no fleet connection
+	Clock   Clock
 	Maps    string // folder of register maps of one's own; "" for none
 	Devices []Device
 	Assets  []Asset
@@ -146,6 +147,11 @@ type MQTT struct {
 	Insecure      bool
 	Telemetry     time.Duration
 	BackendAcks   bool // outbox rows wait for down/ack instead of PUBACK
+}
+
+// Clock is how the wall clock is checked, besides by the kernel's word.
+type Clock struct {
+	NTP []string // time servers, host or host:port; none: nobody is asked
 }
 
 // Device is one inverter, battery or meter.

@@ -43,13 +43,14 @@ func Parse(name string, data []byte) (*Config, error) {
 		return nil, r.problems
 	}
 	c := &Config{Raw: bytes.Clone(data)}
-	o := value{r: r, node: root}.object("site", "market", "ingress", "mqtt", "maps", "devices", "assets",
+	o := value{r: r, node: root}.object("site", "market", "ingress", "mqtt", "clock", "maps", "devices", "assets",
 		"require_commissioning", "local", "data")
 	b := builder{r: r, dir: filepath.Dir(name)}
 	c.Site = b.site(o.get("site"))
 	c.Market = b.market(o.get("market"))
 	c.Ingress = b.ingress(o.get("ingress"))
 	c.MQTT = b.mqtt(o.get("mqtt"))
+	c.Clock = clock(o.get("clock"))
 	c.Maps = b.path(o.get("maps").text())
 	for _, v := range o.get("devices").items() {
 		c.Devices = append(c.Devices, b.device(v))

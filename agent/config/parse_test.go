@@ -18,7 +18,7 @@ func TestReferenceIsAValidConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(c.Devices) != 4 || len(c.Assets) != 1 || c.Site.ImportLimit != 100_000 || c.Devices[1].Reserve != 2000 ||
-		c.Ingress.Webhook.Key.Credential != "webhook-key" || c.MQTT.Telemetry != time.Minute {
+		len(c.Clock.NTP) != 3 || c.Ingress.Webhook.Key.Credential != "webhook-key" || c.MQTT.Telemetry != time.Minute {
 		c.Raw = nil
 		t.Errorf("parsed as %+v", *c)
 	}
@@ -87,6 +87,14 @@ func TestProblems(t *testing.T) {
 		{"unit out of range", "devices: [{id: a, unit: 0, address: \"h:1\"}]", "devices[0].unit: is out of range"},
 		{"address", "devices: [{id: a, address: \"h:port\"}]", "is not a device address"},
 		{"poll too often", "market: {poll: 1ms}", "market.poll: is out of range"},
+		{"a clock without servers", "clock: {}", "clock.ntp: is missing"},
+		{"no time server", "clock: {ntp: []}", "clock.ntp: is empty"},
+		{"time servers that are no list", "clock: {ntp: pool.ntp.org}", "clock.ntp: is not a list"},
+		{"too many time servers", "clock: {ntp: [a, b, c, d, e, f, g, h, i]}", "clock.ntp: has 9 time servers"},
+		{"a time server twice", "clock: {ntp: [a.example, A.example]}", "clock.ntp[1]: is listed twice"},
+		{"a time server as a url", "clock: {ntp: [\"ntp://a.example\"]}", "clock.ntp[0]: is not a time server"},
+		{"a time server's port", "clock: {ntp: [\"a.example:0\"]}", "clock.ntp[0]: is not a time server"},
+		{"an empty time server", "clock: {ntp: [\"\"]}", "clock.ntp[0]: is empty"},
 		{"a null value", "site: {id: ~}", "site.id: is not a plain value"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

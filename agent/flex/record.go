@@ -25,6 +25,11 @@ type Stamp struct {
 	Since time.Duration `json:"since,omitempty"` // CLOCK_BOOTTIME
 }
 
+// Line is the wall clock's reading at which the machine was booted, had the
+// wall clock never been moved since: within one boot it changes when the wall
+// clock is stepped, and only then.
+func (s Stamp) Line() time.Time { return s.At.Round(0).Add(-s.Since) }
+
 // AssetShare is this site's part of an instruction for one of its assets,
 // signed: + towards the grid.
 type AssetShare struct {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"time"
 
+	"flexd/agent/clock"
 	"flexd/agent/flex"
 	"flexd/agent/health"
 )
@@ -23,6 +24,7 @@ type Status struct {
 	Started  time.Time           `json:"started"`
 	Timezone string              `json:"timezone"`
 	Clock    flex.ClockTrust     `json:"clock"`
+	Time     clock.State         `json:"time"`
 	Ready    bool                `json:"ready"`
 	Config   string              `json:"config"` // path, and whether it is the last good one
 	Alerts   []health.Alert      `json:"alerts"`

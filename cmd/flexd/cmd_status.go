@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"flexd/agent/clock"
 	"flexd/agent/flex"
 	"flexd/agent/local"
 )
@@ -39,8 +41,9 @@ func statusText(w io.Writer, st local.Status) {
 	if !st.Ready {
 		state = "starting"
 	}
-	fmt.Fprintf(w, "site %s  %s  %s  clock %s  up %s\n", st.Site, st.Version, state, st.Clock, st.At.Sub(st.Started).Round(time.Second))
+	fmt.Fprintf(w, "site %s  %s  %s  up %s\n", st.Site, st.Version, state, st.At.Sub(st.Started).Round(time.Second))
 	fmt.Fprintf(w, "configuration %s\n", st.Config)
+	fmt.Fprintf(w, "clock %s: %s\n", st.Clock, st.Time.Why)
 	for _, a := range st.Alerts {
 		fmt.Fprintf(w, "%-8s %s: %s (since %s)\n", strings.ToUpper(string(a.Severity)), subject(a.Code, a.Subject), a.Text, stamp(a.Since))
 	}
@@ -81,8 +84,25 @@ func statusText(w io.Writer, st local.Status) {
 			}
 		}
 	}
+	for _, s := range st.Time.Servers {
+		timeText(w, s, st.Time.By)
+	}
 	for _, d := range st.Devices {
 		troubleText(w, d)
+	}
+}
+
+// timeText is one time server: what it says, and whether it is of the majority.
+func timeText(w io.Writer, s clock.ServerStatus, by []string) {
+	switch {
+	case s.Error != "":
+		fmt.Fprintf(w, "BAD time %s: %s (%s)\n", s.Name, s.Error, stamp(s.AskedAt))
+	case s.OffsetMS == nil:
+		fmt.Fprintf(w, "... time %s is being asked\n", s.Name)
+	case !slices.Contains(by, s.Name):
+		fmt.Fprintf(w, "BAD time %s: %+d ms from the clock here, and not of a majority (%s)\n", s.Name, *s.OffsetMS, stamp(s.AskedAt))
+	default:
+		fmt.Fprintf(w, "ok  time %s: %+d ms from the clock here, answered in %d ms, stratum %d (%s)\n", s.Name, *s.OffsetMS, s.DelayMS, s.Stratum, stamp(s.AskedAt))
 	}
 }
 

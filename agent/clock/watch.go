@@ -1,0 +1,41 @@
+package clock
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// How often the clock is looked at, and from when on a move of it against the
+// time since boot is a step.
+const (
+	watchEvery = 5 * time.Second
+	stepped    = time.Second
+)
+
+// Watch says aloud that the clock is wrong, and that it was stepped, until ctx
+// ends.
+func (w *Wall) Watch(ctx context.Context, h Health, log *slog.Logger) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	last := w.Stamp()
+	for {
+		if st := w.State(); st.Trust == flex.ClockUntrusted {
+			h.Raise(CodeWrong, "", "no instruction is decided by it: "+st.Why)
+		} else {
+			h.Clear(CodeWrong, "")
+		}
+		now := w.Stamp()
+		if by := now.Line().Sub(last.Line()); by.Abs() >= stepped && now.Boot == last.Boot {
+			log.Warn("the machine's clock was stepped", "by", by.Round(time.Millisecond), "from", last.Clock, "to", now.Clock)
+		}
+		last = now
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
