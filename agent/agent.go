@@ -77,7 +77,7 @@ type Agent struct {
 // neither a usable configuration nor a last good one.
 func New(path string, log *slog.Logger) (*Agent, error) {
 	a := &Agent{log: log, id: firmware.Self(), notifier: systemd.FromEnv(), started: time.Now().UTC()}
-	a.wall = clock.New(&clock.System{}, a.id.Built)
+	a.wall = clock.New(&clock.System{BootID: systemd.BootID()}, a.id.Built)
 	a.events = newEvents(log, a.wall.Stamp)
 	conf, err := load(path, a.openStore, log)
 	if err != nil {

@@ -11,6 +11,10 @@ import (
 
 // System reads the kernel of this machine. Its zero value is ready.
 type System struct {
+	// BootID is the boot's id where the kernel's own is hidden from us, as
+	// by ProcSubset=pid of our unit; "" to read the kernel's.
+	BootID string
+
 	once sync.Once
 	boot string
 }
@@ -26,13 +30,14 @@ func (s *System) Synced() bool {
 	return err == nil && state != unix.TIME_ERROR && tx.Status&unix.STA_UNSYNC == 0
 }
 
-// Boot reads the kernel's boot id once and CLOCK_BOOTTIME each time.
+// Boot gives the boot id, read once and without dashes, and CLOCK_BOOTTIME.
 func (s *System) Boot() (string, time.Duration) {
 	s.once.Do(func() {
-		b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-		if err == nil {
-			s.boot = strings.TrimSpace(string(b))
+		s.boot = s.BootID
+		if b, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); s.boot == "" && err == nil {
+			s.boot = string(b)
 		}
+		s.boot = strings.ReplaceAll(strings.TrimSpace(s.boot), "-", "")
 	})
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
