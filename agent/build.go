@@ -65,13 +65,13 @@ func (a *Agent) buildControl() {
 	for i, d := range a.devices.Devices() {
 		devices = append(devices, d)
 		c := cfg.Devices[i]
-		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, GridCharge: c.GridCharge, MaxPower: c.MaxPower,
+		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, MaxSoC: c.MaxSoC, Owner: owner(c.Owner), Cycles: c.Owner.Cycles, GridCharge: c.GridCharge, MaxPower: c.MaxPower,
 			Ownership: c.Ownership, Contests: c.Contests, Rest: c.Rest, WriteBudget: c.WriteBudget})
 	}
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter,
-		Decide: a.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
+		Decide: a.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
 		OnReading: a.tele.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
@@ -81,7 +81,7 @@ func (a *Agent) buildDispatch() {
 	book, market := ledger{a.db, a.announce}, a.conf.cfg.Market
 	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: book, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log,
 		Market: a.market, Answers: func(operator string) string { return market.Operator(operator).Answers },
-		KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Assets: ours(a.conf.cfg.Assets)})
+		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Assets: ours(a.conf.cfg.Assets)})
 	a.answers = dispatch.NewAnswers(dispatch.AnswersConfig{Engine: a.engine, Owings: book, Market: a.market, Teller: a.market, Wall: a.wall, Log: a.log})
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"flexd/agent/allocate"
 	"flexd/agent/config"
+	"flexd/agent/dispatch"
 	"flexd/agent/flex"
 	"flexd/drivers"
 )
@@ -42,4 +43,27 @@ func ours(assets []config.Asset) []flex.AssetID {
 		out[i] = a.MarketID
 	}
 	return out
+}
+
+// owner is the owner's envelope as the planner reads it.
+func owner(o config.Owner) allocate.Owner {
+	bounds := func(b config.OwnerBounds) allocate.Bounds {
+		return allocate.Bounds{MaxCharge: b.MaxCharge, MaxDischarge: b.MaxDischarge, Reserve: b.Reserve}
+	}
+	return allocate.Owner{Normal: bounds(o.Normal), Event: bounds(o.Event), Emergency: bounds(o.Emergency)}
+}
+
+// contracts looks up what the configuration says of a contract: of the
+// obligation itself before its competition.
+func contracts(list []config.Contract) func(flex.ObligationID, flex.CompetitionID) dispatch.Contract {
+	return func(ob flex.ObligationID, comp flex.CompetitionID) dispatch.Contract {
+		for _, id := range []string{string(ob), string(comp)} {
+			for _, c := range list {
+				if id != "" && c.ID == id {
+					return dispatch.Contract{Priority: c.Priority, Emergency: c.Emergency}
+				}
+			}
+		}
+		return dispatch.Contract{}
+	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,32 @@ const wearKey = "wear"
 // grow with the writes they are to bound. Control calls it from one goroutine
 // at a time.
 type wearBook struct{ db *store.DB }
+
+// daysKey is where the day's energies are kept.
+const daysKey = "days"
+
+// LoadDays gives the day's energies that are kept.
+func (w wearBook) LoadDays() ([]flex.DayEnergy, error) {
+	raw, ok, err := w.db.Setting(daysKey)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var list []flex.DayEnergy
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, fmt.Errorf("the energies of the day are damaged: %w", err)
+	}
+	return list, nil
+}
+
+// PutDays keeps the day's energies.
+func (w wearBook) PutDays(list []flex.DayEnergy) error {
+	slices.SortFunc(list, func(a, b flex.DayEnergy) int { return cmp.Compare(a.Device, b.Device) })
+	raw, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("cannot encode the energies of the day: %w", err)
+	}
+	return w.db.PutSetting(daysKey, raw)
+}
 
 // Load gives the counts that are kept.
 func (w wearBook) Load(context.Context) ([]flex.Wear, error) {

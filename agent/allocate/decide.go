@@ -76,13 +76,16 @@ func newWork(in Input) *work {
 		s := &w.slots[i]
 		s.dev, s.offline = d, !d.Online
 		if d.Foreign != nil {
-			s.blocked = &limit{d.Foreign.Reason, "limit_set_by_others", d.Foreign.Text}
+			s.blocked = &limit{d.Foreign.Reason, "limit_set_by_others", 0, d.Foreign.Text}
 		}
 		if d.Reading != nil && d.Reading.Power != nil && d.Reading.Fresh(in.Now, meterAfter) {
 			s.measured = d.Reading.Power
 		}
-		s.room(in.Now)
 		w.byID[d.ID] = s
+	}
+	w.uses()
+	for i := range w.slots {
+		w.slots[i].room(in.Now)
 	}
 	for _, a := range in.Assets {
 		w.observeAndHold(a)
@@ -109,7 +112,7 @@ func (w *work) observeAndHold(a Asset) {
 			s.observe = true
 		}
 		if held != nil {
-			s.blocked = &limit{flex.ReasonLocalHold, "hold", holdText(*held)}
+			s.blocked = &limit{flex.ReasonLocalHold, "hold", 0, holdText(*held)}
 		}
 	}
 }
@@ -154,7 +157,7 @@ func (w *work) asset(a *Asset) {
 	rest := wish
 	if a.MaxDispatch > 0 && wish.Abs() > a.MaxDispatch {
 		rest = wish.Clamp(-a.MaxDispatch, a.MaxDispatch)
-		limits = append(limits, limit{flex.ReasonRating, "rating", fmt.Sprintf("asset %s is bounded to %v by max_dispatch", a.ID, a.MaxDispatch)})
+		limits = append(limits, limit{flex.ReasonRating, "rating", 0, fmt.Sprintf("asset %s is bounded to %v by max_dispatch", a.ID, a.MaxDispatch)})
 	}
 	over := wish - rest
 	storage, pv := w.gather(a, claims, until, &limits)
@@ -169,7 +172,7 @@ func (w *work) asset(a *Asset) {
 		rest += w.driveCaps(-rest, pv, claims, &limits)
 	}
 	if rest > 0 && len(pv) > 0 {
-		limits = append(limits, limit{flex.ReasonUncontrollable, "", "generation cannot be raised by a setpoint"})
+		limits = append(limits, limit{flex.ReasonUncontrollable, "", 0, "generation cannot be raised by a setpoint"})
 	}
 	if rest != 0 {
 		for _, s := range storage {
@@ -197,17 +200,17 @@ func (w *work) gather(a *Asset, claims []claim, until time.Time, limits *[]limit
 		case s.blocked != nil:
 			*limits = append(*limits, *s.blocked)
 		case s.offline:
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", fmt.Sprintf("%s does not answer", id)})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", 0, fmt.Sprintf("%s does not answer", id)})
 		case s.storage():
 			storage = append(storage, s)
 		case s.pv():
 			pv = append(pv, s)
 		default:
-			*limits = append(*limits, limit{flex.ReasonUncontrollable, "", fmt.Sprintf("%s cannot be controlled", id)})
+			*limits = append(*limits, limit{flex.ReasonUncontrollable, "", 0, fmt.Sprintf("%s cannot be controlled", id)})
 		}
 	}
 	if len(storage)+len(pv) == 0 && len(*limits) == 0 {
-		*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "", fmt.Sprintf("asset %s has no device", a.ID)})
+		*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "", 0, fmt.Sprintf("asset %s has no device", a.ID)})
 	}
 	return storage, pv
 }
@@ -260,9 +263,7 @@ func stays(s *slot) bool {
 func bounding(s *slot, missing flex.Watts) []limit {
 	var out []limit
 	for _, l := range s.limits {
-		export := l.who == "reserve"
-		charge := l.who == "energy" || l.reason == flex.ReasonUncontrollable
-		if l.who == "rating" && l.reason == flex.ReasonRating || export && missing < 0 || charge && missing > 0 {
+		if l.reason == flex.ReasonRating || l.sign > 0 && missing < 0 || l.sign < 0 && missing > 0 {
 			continue
 		}
 		out = append(out, l)
@@ -327,7 +328,7 @@ func account(limits []limit) (flex.Reason, string) {
 func rank(r flex.Reason) int {
 	order := []flex.Reason{
 		flex.ReasonLocalHold, flex.ReasonLimitSetByOthers, flex.ReasonDeviceUnavailable, flex.ReasonUnsupported,
-		flex.ReasonEnergyInsufficient, flex.ReasonSiteLimit, flex.ReasonUncontrollable, flex.ReasonRating,
+		flex.ReasonEnergyInsufficient, flex.ReasonSiteLimit, flex.ReasonOwnerLimit, flex.ReasonUncontrollable, flex.ReasonRating,
 	}
 	if i := slices.Index(order, r); i >= 0 {
 		return i
@@ -344,7 +345,7 @@ func (w *work) unknownAssets() {
 	for _, d := range w.wants {
 		for _, sh := range d.Shares {
 			if !known[sh.Asset] {
-				w.miss(sh.Power, []claim{{d.ID, sh.Power}}, []limit{{flex.ReasonUnknownAsset, "", fmt.Sprintf("asset %s is not configured", sh.Asset)}})
+				w.miss(sh.Power, []claim{{d.ID, sh.Power}}, []limit{{flex.ReasonUnknownAsset, "", 0, fmt.Sprintf("asset %s is not configured", sh.Asset)}})
 			}
 		}
 	}

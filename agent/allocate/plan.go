@@ -66,6 +66,8 @@ type Device struct {
 	Role       flex.Role
 	Plate      flex.Nameplate
 	ReserveSoC flex.Percent
+	MaxSoC     flex.Percent // not charged above; 0: full
+	Owner      Owner
 	GridCharge bool // consent to charge from the grid where the device tells PV and grid apart
 	Reading    *flex.Reading
 	Online     bool

@@ -130,7 +130,7 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 	for _, s := range slots {
 		base, ok := w.baseline(s, claims)
 		if !ok {
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", fmt.Sprintf("%s was not measured in the minute before the start", s.dev.ID)})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, fmt.Sprintf("%s was not measured in the minute before the start", s.dev.ID)})
 			continue
 		}
 		if s.capped {
@@ -142,7 +142,7 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 			if s.dev.Target.Order == flex.OrderCap {
 				room = max(0, base-s.dev.Target.Power)
 			}
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", fmt.Sprintf("%s was last read more than %v ago: no new or lower cap", s.dev.ID, staleAfter)})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, fmt.Sprintf("%s was last read more than %v ago: no new or lower cap", s.dev.ID, staleAfter)})
 			if room == 0 {
 				continue
 			}
@@ -158,7 +158,7 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 		s.why("share", s.cap, "%s gave %v before the start and is turned down by %v", s.dev.ID, bases[i], p)
 	}
 	if placed < power && len(able) > 0 {
-		*limits = append(*limits, limit{flex.ReasonEnergyInsufficient, "", "generation before the start was less than the share"})
+		*limits = append(*limits, limit{flex.ReasonEnergyInsufficient, "", 0, "generation before the start was less than the share"})
 	}
 	return placed
 }

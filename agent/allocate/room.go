@@ -23,6 +23,7 @@ const slack flex.Percent = 100
 type limit struct {
 	reason flex.Reason
 	who    string
+	sign   int // it bounds export (+1), import (-1) or both (0)
 	text   string
 }
 
@@ -38,6 +39,7 @@ type slot struct {
 	observe  bool
 	blocked  *limit // held or foreign: no control at all
 	offline  bool
+	use      flex.Use
 	wanted   bool       // an asset of it is dispatched
 	set      bool       // want counts
 	want     flex.Watts // AC target so far
@@ -84,15 +86,16 @@ func (s *slot) room(now time.Time) {
 		s.hi = rating(d.Plate.MaxPower, d) // the AC side carries PV and battery together
 	}
 	if s.lo == 0 && s.hi == 0 {
-		s.limits = append(s.limits, limit{flex.ReasonUnsupported, "rating", fmt.Sprintf("the rating of %s is not known", d.ID)})
+		s.limits = append(s.limits, limit{flex.ReasonUnsupported, "rating", 0, fmt.Sprintf("the rating of %s is not known", d.ID)})
 		return
 	}
-	s.limits = append(s.limits, limit{flex.ReasonRating, "rating", fmt.Sprintf("%s is rated %v to %v", d.ID, s.lo, s.hi)})
+	s.limits = append(s.limits, limit{flex.ReasonRating, "rating", 0, fmt.Sprintf("%s is rated %v to %v", d.ID, s.lo, s.hi)})
 	if d.Role == flex.RoleHybrid && !d.GridCharge {
 		s.lo = 0
-		s.limits = append(s.limits, limit{flex.ReasonUncontrollable, "rating", fmt.Sprintf("%s may not charge from the grid (grid_charge is off)", d.ID)})
+		s.limits = append(s.limits, limit{flex.ReasonUncontrollable, "rating", -1, fmt.Sprintf("%s may not charge from the grid (grid_charge is off)", d.ID)})
 	}
 	s.roomByCharge()
+	s.roomByOwner()
 	s.roomByAge(now)
 }
 
@@ -116,21 +119,22 @@ func (s *slot) roomByCharge() {
 	if d.Reading == nil || d.Reading.SoC == nil {
 		return
 	}
-	soc, floor, full := *d.Reading.SoC, d.ReserveSoC, flex.Full
+	soc, reserve, full := *d.Reading.SoC, d.Reserve(s.use), d.Full()
+	floor := reserve
 	if s.running() <= 0 {
 		floor = min(flex.Full, floor+slack)
 	}
 	if s.running() >= 0 {
 		full -= slack
 	}
-	if soc <= d.ReserveSoC || soc < floor {
+	if soc <= reserve || soc < floor {
 		s.hi = min(s.hi, s.production())
-		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "reserve",
-			fmt.Sprintf("%s is at %v, its reserve is %v", d.ID, soc, d.ReserveSoC)})
+		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "reserve", +1,
+			fmt.Sprintf("%s is at %v, its reserve is %v", d.ID, soc, reserve)})
 	}
-	if soc >= flex.Full || soc > full {
+	if soc >= d.Full() || soc > full {
 		s.lo = 0
-		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "energy",
+		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "energy", -1,
 			fmt.Sprintf("%s is full at %v", d.ID, soc)})
 	}
 }
@@ -148,7 +152,7 @@ func (s *slot) production() flex.Watts {
 func (s *slot) roomByAge(now time.Time) {
 	r := s.dev.Reading
 	var text string
-	switch needSoC := s.dev.ReserveSoC > 0 || slices.Contains(s.dev.Plate.Can, flex.CanSoC); {
+	switch needSoC := s.dev.Reserve(s.use) > 0 || s.dev.MaxSoC > 0 || slices.Contains(s.dev.Plate.Can, flex.CanSoC); {
 	case r == nil || !r.Fresh(now, staleAfter):
 		text = fmt.Sprintf("%s was last read more than %v ago", s.dev.ID, staleAfter)
 	case r.Power == nil:
@@ -159,7 +163,7 @@ func (s *slot) roomByAge(now time.Time) {
 		return
 	}
 	s.lo, s.hi = max(s.lo, min(0, s.running())), min(s.hi, max(0, s.running()))
-	s.limits = append(s.limits, limit{flex.ReasonDeviceUnavailable, "stale", text + ": no new or larger target"})
+	s.limits = append(s.limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, text + ": no new or larger target"})
 }
 
 // weight says how much of a split the device should take: the energy that it
@@ -170,10 +174,13 @@ func (s *slot) roomByAge(now time.Time) {
 func (s *slot) weight(export bool) uint64 {
 	left := flex.Full / 2 // when not known
 	if r := s.dev.Reading; r != nil && r.SoC != nil {
-		left = flex.Full - *r.SoC
+		left = s.dev.Full() - *r.SoC
 		if export {
-			left = *r.SoC - s.dev.ReserveSoC
+			left = *r.SoC - s.dev.Reserve(s.use)
 		}
+	}
+	if day := s.dev.Owner.Left; day != nil && export && s.use != flex.UseEmergency {
+		left = min(left, flex.Percent(float64(max(0, *day))/float64(s.size())*float64(flex.Full)))
 	}
 	const step = 250 // 2.5 %
 	return (uint64(max(0, left)/step) + 1) * s.size()
@@ -186,7 +193,7 @@ const sizeHours = 2
 // size is the device's energy, Wh.
 func (s *slot) size() uint64 {
 	if e := s.dev.Plate.Energy; e > 0 {
-		return uint64(e)
+		return uint64(min(e, flex.WattHours(flex.MaxPower)))
 	}
 	p := s.dev.Plate
 	return uint64(max(1, sizeHours*max(p.MaxPower, p.MaxCharge, p.MaxDischarge)))

@@ -173,7 +173,7 @@ func (w *work) uncap(excess flex.Watts, observed bool, how string) {
 func (w *work) bySite(s *slot, missing, power flex.Watts, how string) {
 	text := fmt.Sprintf("the site's limits (import %v, export %v), %s", w.in.Site.ImportLimit, w.in.Site.ExportLimit, how)
 	s.why("site_limit", power, "%v less for %s", missing.Abs(), text)
-	w.miss(missing, s.claims, []limit{{flex.ReasonSiteLimit, "site_limit", text}})
+	w.miss(missing, s.claims, []limit{{flex.ReasonSiteLimit, "site_limit", 0, text}})
 }
 
 // noteStep remembers the site as it is before a step of the targets.

@@ -63,6 +63,15 @@ type Market struct {
 	Answers   string        // policy for operators that are not listed
 	KeepRaw   time.Duration // how long what the market sent is kept as it came
 	Operators []Operator
+	Contracts []Contract
+}
+
+// Contract is the provider's own word on one contract, or on all of a
+// competition.
+type Contract struct {
+	ID        string // of the obligation or the competition
+	Priority  int
+	Emergency bool
 }
 
 // Operator is what was agreed with one system operator off the platform.
@@ -164,6 +173,8 @@ type Device struct {
 	Address      string
 	Unit         uint8
 	Reserve      flex.Percent
+	MaxSoC       flex.Percent // 0: full
+	Owner        Owner
 	GridCharge   bool
 	AdoptLimit   bool
 	MaxPower     flex.Watts    // magnitude, 0: the device's own rating

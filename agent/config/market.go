@@ -15,7 +15,7 @@ func (b builder) market(v value) Market {
 		v.problem("add a market section", "is missing")
 		return Market{}
 	}
-	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "keep_raw", "operators")
+	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "keep_raw", "operators", "contracts")
 	m := Market{
 		Profile:  o.get("profile").text(),
 		ClientID: o.get("client_id").text(),
@@ -43,7 +43,24 @@ func (b builder) market(v value) Market {
 		}
 		m.Operators = append(m.Operators, op)
 	}
+	for _, item := range o.get("contracts").items() {
+		c := b.contract(item)
+		if slices.ContainsFunc(m.Contracts, func(have Contract) bool { return have.ID == c.ID }) {
+			item.problem("keep one of the two", "lists contract %q twice", c.ID)
+		}
+		m.Contracts = append(m.Contracts, c)
+	}
 	return m
+}
+
+// contract is what ranks an obligation among others.
+func (b builder) contract(v value) Contract {
+	o := v.object("id", "priority", "emergency")
+	return Contract{
+		ID:        o.get("id").required("write the id of the obligation or of the competition"),
+		Priority:  o.get("priority").number(0, 0, 100),
+		Emergency: o.get("emergency").flag(),
+	}
 }
 
 // answers is the policy for accepting and rejecting.

@@ -168,7 +168,7 @@ func (b builder) site(v value) Site {
 }
 
 func (b builder) device(v value) Device {
-	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "grid_charge",
+	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "max_soc", "owner", "grid_charge",
 		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership", "contests", "rest", "write_budget")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
@@ -179,6 +179,8 @@ func (b builder) device(v value) Device {
 		Address:      b.address(o.get("address")),
 		Unit:         uint8(o.get("unit").number(1, 1, 255)),
 		Reserve:      o.get("reserve_soc").percent(),
+		MaxSoC:       o.get("max_soc").percent(),
+		Owner:        b.owner(o.get("owner")),
 		GridCharge:   o.get("grid_charge").flag(),
 		AdoptLimit:   o.get("adopt_limit").flag(),
 		MaxPower:     o.get("max_power").power(),
@@ -219,9 +221,7 @@ func (b builder) device(v value) Device {
 	if d.MaxCharge != 0 && (d.Driver == "map" || d.Role == flex.RolePV || d.Role == flex.RoleMeter) {
 		o.get("max_charge_rate").problem("remove it", "is for storage that is controlled by SunSpec model 124")
 	}
-	if (d.Role == flex.RolePV || d.Role == flex.RoleMeter) && d.Reserve != 0 {
-		o.get("reserve_soc").problem("remove it", "is for storage only")
-	}
+	b.energy(o, d)
 	return d
 }
 

@@ -24,6 +24,18 @@ func TestReferenceIsAValidConfiguration(t *testing.T) {
 	}
 }
 
+// What the wider use does not say is as in the narrower one.
+func TestOwnersBoundsWiden(t *testing.T) {
+	c, err := Parse("flexd.yaml", []byte(minimal+`devices: [{id: b, role: storage, address: "h:1", owner: {normal: {max_charge: 2 kW, max_discharge: 3 kW, reserve_soc: 40%}, emergency: {max_discharge: 9 kW}, daily_cycles: 1.25}}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := c.Devices[0].Owner
+	if *o.Event.MaxDischarge != 3000 || *o.Emergency.MaxDischarge != 9000 || *o.Emergency.MaxCharge != 2000 || o.Emergency.Reserve != 4000 || o.Cycles != 125 {
+		t.Errorf("owner %+v", o)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	c, err := Parse("/etc/flexd/flexd.yaml", []byte(minimal))
 	if err != nil {
@@ -51,6 +63,11 @@ func TestProblems(t *testing.T) {
 		{"site name", "site: {id: Harwell_01}", `site.id: is not a site name ("Harwell_01"); use 1 to 36`},
 		{"power without unit", "site: {id: a, import_limit: 100}", "site.import_limit: cannot be read: \"100\" has no unit"},
 		{"negative limit", "site: {id: a, import_limit: -1 kW}", "is negative"},
+		{"an owner's bounds for a generator", "devices: [{id: pv, role: pv, address: \"h:1\", owner: {daily_cycles: 1}}]", "devices[0].owner: is for storage only"},
+		{"an owner's cycles", "devices: [{id: b, role: storage, address: \"h:1\", owner: {daily_cycles: 1.005}}]", "is not a number from 0.01 to 100"},
+		{"an owner's unknown use", "devices: [{id: b, role: storage, address: \"h:1\", owner: {event: {}}}]", "devices[0].owner.event: unknown key"},
+		{"a reserve that leaves nothing", "devices: [{id: b, role: storage, address: \"h:1\", max_soc: 50%, owner: {normal: {reserve_soc: 60%}}}]", "leaves nothing below 50"},
+		{"a contract twice", "market: {contracts: [{id: a}, {id: a}]}", "lists contract \"a\" twice"},
 		{"time zone", "site: {id: a, timezone: Europe/Londn}", "site.timezone: cannot be read"},
 		{"meter unknown suggests", "site: {id: a, meter: gird}\ndevices: [{id: grid, role: meter, sign: export_positive, address: \"h:1\"}]", `did you mean "grid"?`},
 		{"meter that is none", "site: {id: a, meter: bat}\ndevices: [{id: bat, role: storage, address: \"h:1\"}]", "site.meter: is not a meter"},

@@ -64,6 +64,9 @@ type DeviceSettings struct {
 	ID         flex.DeviceID
 	Role       flex.Role // "" when the device tells
 	ReserveSoC flex.Percent
+	MaxSoC     flex.Percent // 0: full
+	Owner      allocate.Owner
+	Cycles     int // full cycles a day that the owner allows, hundredths; 0: no bound
 	GridCharge bool
 	MaxPower   flex.Watts // magnitude either way, 0: the rating
 
@@ -101,8 +104,10 @@ type Config struct {
 	Standing    func(flex.DeviceID) Standing
 	Board       Board
 	Journal     Journal
-	Budget      Budget // nil: counts do not survive the process
-	Lost        bool   // the journal was lost: bring every device to neutral
+	Budget      Budget         // nil: counts do not survive the process
+	Days        Days           // nil: nor do the energies of the day
+	Zone        *time.Location // in which days begin; nil: UTC
+	Lost        bool           // the journal was lost: bring every device to neutral
 	Stamp       func() flex.Stamp
 	Quiet       func(flex.DeviceID, time.Time)
 	Health      Health
@@ -170,6 +175,9 @@ func (c Config) withDefaults() Config {
 		if *fn == nil {
 			*fn = func() {}
 		}
+	}
+	if c.Zone == nil {
+		c.Zone = time.UTC
 	}
 	if c.Standing == nil {
 		c.Standing = func(flex.DeviceID) Standing { return Standing{} }

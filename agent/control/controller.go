@@ -28,6 +28,7 @@ type Controller struct {
 	end   context.CancelFunc
 	books sync.WaitGroup
 	wear  *wear
+	daily *daily
 
 	mu      sync.Mutex
 	plan    allocate.Plan
@@ -53,6 +54,7 @@ func New(cfg Config) *Controller {
 		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
+	c.daily = &daily{zone: cfg.Zone, days: map[flex.DeviceID]*day{}}
 	byWire := map[string]*unit{}
 	for i, d := range cfg.Devices {
 		s := &slot{c: c, dev: d, told: free(d.ID()), served: map[flex.InstructionID]*served{}}
@@ -119,6 +121,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	part(c.planner)
 	part(c.forecaster)
+	part(c.keepDays)
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -22,6 +22,7 @@ type device struct {
 	role     flex.Role
 	stubborn bool // never falls back
 	lag      time.Duration
+	energy   flex.WattHours
 
 	mu        sync.Mutex
 	told      *flex.Watts
@@ -91,7 +92,7 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 		return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RolePV, MaxPower: 10_000,
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
-	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000,
+	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
 		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn}, d.reach(ctx)
 }
 

@@ -36,7 +36,7 @@ func foresee(in allocate.Input, d flex.Dispatch, decide func(allocate.Input) all
 		return flex.Foresight{Known: true, Missing: total(d), Reason: flex.ReasonTooLate, Text: fmt.Sprintf("%v has no time left to deliver in", d.Window)}
 	}
 	blind, guess := unreadable(in, d)
-	a := newAhead(in, max(leastStep, d.Window.Duration()/partsAhead))
+	a := newAhead(in, max(leastStep, d.Window.Duration()/partsAhead), d.Use)
 	var worst allocate.Shortfall
 	var from time.Time
 	for range mostSteps {
@@ -117,12 +117,13 @@ type cell struct {
 	known     bool
 	wh        float64
 	size      float64
+	full      float64 // charged up to
 	reserve   float64
 	sun       flex.Watts // what a hybrid gives beside its battery
 	refreshed bool       // its reading counts as fresh
 }
 
-func newAhead(in allocate.Input, step time.Duration) *ahead {
+func newAhead(in allocate.Input, step time.Duration, use flex.Use) *ahead {
 	a := &ahead{in: in, step: step, cells: make([]cell, len(in.Devices))}
 	a.in.Devices = slices.Clone(in.Devices)
 	for i := range a.in.Devices {
@@ -140,7 +141,8 @@ func newAhead(in allocate.Input, step time.Duration) *ahead {
 		if storage(*d) && r.SoC != nil && d.Plate.Energy > 0 {
 			c.known, c.size = true, float64(d.Plate.Energy)
 			c.wh = c.size * float64(*r.SoC) / float64(flex.Full)
-			c.reserve = c.size * float64(d.ReserveSoC) / float64(flex.Full)
+			c.reserve = c.size * float64(d.Reserve(use)) / float64(flex.Full)
+			c.full = c.size * float64(d.Full()) / float64(flex.Full)
 		}
 	}
 	if in.Site.Meter != nil {
@@ -225,6 +227,10 @@ func (a *ahead) follow(i int, t flex.Target, dt time.Duration) (moved flex.Watts
 		soc := c.drain(t.Power, dt)
 		r.SoC = &soc
 	}
+	if left := d.Owner.Left; left != nil && t.Power > c.sun {
+		rest := max(0, *left-flex.WattHours(math.Round(float64(t.Power-c.sun)*dt.Hours())))
+		d.Owner.Left = &rest
+	}
 	return moved
 }
 
@@ -239,7 +245,7 @@ func (c cell) lasts(p flex.Watts) (time.Duration, bool) {
 	case drain > 0:
 		hours = (c.wh - c.reserve) / drain
 	default:
-		hours = (c.size - c.wh) / -drain
+		hours = (c.full - c.wh) / -drain
 	}
 	if hours <= 0 || hours > 1000 {
 		return 0, false
@@ -260,10 +266,11 @@ func (c *cell) drain(p flex.Watts, dt time.Duration) flex.Percent {
 		}
 		return min(reserve, flex.Percent(math.Ceil(share)))
 	}
-	if c.wh < c.size-hair {
-		return min(flex.Full-1, flex.Percent(math.Ceil(share)))
+	full := flex.Percent(math.Round(c.full / c.size * float64(flex.Full)))
+	if c.wh < c.full-hair {
+		return min(full-1, flex.Percent(math.Ceil(share)))
 	}
-	return flex.Full
+	return max(full, flex.Percent(share))
 }
 
 // shifted is the planner's memory, as old at the later instant as it is now.

@@ -67,6 +67,9 @@ func (s *slot) sample(ctx context.Context) {
 		return
 	}
 	s.took(r, now, now.Sub(begun))
+	if s.set.Cycles > 0 {
+		s.c.daily.add(r)
+	}
 	s.c.cfg.OnReading(r)
 }
 

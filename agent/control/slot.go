@@ -183,6 +183,9 @@ func (s *slot) status() flex.DeviceStatus {
 		st.Proof = s.proof
 	}
 	st.Interference = s.interference(time.Now())
+	if s.set.Cycles > 0 {
+		st.Day = &flex.DayEnergy{Device: s.id(), Day: time.Now().In(s.c.cfg.Zone).Format(time.DateOnly), Discharged: s.c.daily.discharged(s.id(), time.Now()), Left: s.left(time.Now())}
+	}
 	st.Wear = s.c.wear.of(s.id(), time.Now())
 	return st
 }

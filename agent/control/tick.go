@@ -192,8 +192,9 @@ func (s *slot) view() allocate.Device {
 	if foreign == nil && !s.stands {
 		foreign = s.spent(time.Now())
 	}
-	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, GridCharge: s.set.GridCharge,
+	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, MaxSoC: s.set.MaxSoC, Owner: s.set.Owner, GridCharge: s.set.GridCharge,
 		Online: s.online(), Foreign: foreign, Target: s.told}
+	d.Owner.Left = s.left(time.Now())
 	if s.reading != nil {
 		r := *s.reading
 		d.Reading = &r

@@ -20,6 +20,14 @@ type Context struct {
 	// KeepEnds refuses a change whose end is past as too late, where the market
 	// does not mean it as a stop.
 	KeepEnds bool
+	// Contract is what the configuration says of a contract; nil: nothing.
+	Contract func(flex.ObligationID, flex.CompetitionID) Contract
+}
+
+// Contract is the provider's own word on one contract.
+type Contract struct {
+	Priority  int  // an instruction takes the asset from those of a lower one
+	Emergency bool // the owner's widest bounds hold
 }
 
 // Verdict is one decision: what to store, and what to announce with it.

@@ -154,7 +154,7 @@ func (e *Engine) word(rec flex.Record, a Answering, now flex.Stamp) (Verdict, bo
 	if len(steps) == 0 {
 		return Verdict{}, false
 	}
-	c := Context{Now: now, Existing: &rec, KeepEnds: e.cfg.KeepEnds}
+	c := Context{Now: now, Existing: &rec, KeepEnds: e.cfg.KeepEnds, Contract: e.cfg.Contract}
 	for _, r := range e.open {
 		if r.ID != rec.ID && (r.State != flex.Pending || !admittedAt(r).After(admittedAt(rec))) {
 			c.Open = append(c.Open, r) // what came later and still waits is not superseded by it

@@ -147,7 +147,7 @@ func hush(recs []flex.Record) []flex.Record {
 
 // context gathers what the offer is judged against.
 func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Context, error) {
-	c := Context{Now: now, KeepEnds: e.cfg.KeepEnds}
+	c := Context{Now: now, KeepEnds: e.cfg.KeepEnds, Contract: e.cfg.Contract}
 	id := o.Instruction.ID
 	rec, ok := e.open[id]
 	if !ok {

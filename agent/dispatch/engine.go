@@ -39,8 +39,9 @@ type Config struct {
 	Market   Responder
 	Answers  func(operator string) string // the policy, as in the configuration
 	Foresee  func(flex.Dispatch) flex.Foresight
-	KeepEnds bool           // of the market's profile: a change whose end is past is no stop
-	Assets   []flex.AssetID // of this site: others cannot be declared unavailable
+	Contract func(flex.ObligationID, flex.CompetitionID) Contract // nil: nothing is said of any
+	KeepEnds bool                                                 // of the market's profile: a change whose end is past is no stop
+	Assets   []flex.AssetID                                       // of this site: others cannot be declared unavailable
 }
 
 // Engine makes decisions and commits them. All decisions are made by the

@@ -25,15 +25,25 @@ func contends(a, b flex.Record) bool {
 	})
 }
 
-// yields tells that a rehearsal gives way to what the market asks for.
-func yields(r, to flex.Record) bool { return r.Instruction.Test && !to.Instruction.Test }
+// yields tells that a rehearsal gives way to what the market asks for, and
+// one of a lower priority to one of a higher.
+func yields(r, to flex.Record) bool {
+	if r.Instruction.Test || to.Instruction.Test {
+		return r.Instruction.Test && !to.Instruction.Test
+	}
+	return r.Priority < to.Priority
+}
 
 // overlap refuses what would take an asset from another obligation.
 func overlap(o flex.Offer, t terms, c Context) *flex.Refusal {
 	mine := t.onto(blank(o))
 	for _, r := range c.Open {
 		if r.ID != mine.ID && r.Obligation != mine.Obligation && !yields(r, mine) && !over(r, c.Now.At) && contends(r, mine) {
-			return flex.Refuse(flex.ReasonOverlap, "instruction %s of obligation %s has the asset in %v", r.ID, r.Obligation, asked(r))
+			text := fmt.Sprintf("instruction %s of obligation %s has the asset in %v", r.ID, r.Obligation, asked(r))
+			if r.Priority > mine.Priority {
+				text += fmt.Sprintf(", with priority %d over %d", r.Priority, mine.Priority)
+			}
+			return flex.Refuse(flex.ReasonOverlap, "%s", text)
 		}
 	}
 	return nil
@@ -42,8 +52,8 @@ func overlap(o flex.Offer, t terms, c Context) *flex.Refusal {
 // supersede ends older dispatches of the same obligation where the new one
 // begins, without a gap: the older keeps the asset until that instant, and
 // goes on if the new one is ended before it begins. One that was superseded
-// whole is final: it was told so, and needs a new instruction. It gives the
-// records that changed.
+// whole is final: it was told so, and needs a new instruction. What gives way
+// by its priority is ended the same way. It gives the records that changed.
 func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 	var out []flex.Record
 	for _, r := range c.Open {

@@ -18,10 +18,12 @@ type terms struct {
 	shares []flex.AssetShare
 	hash   string
 	note   string // what was added to the operator's words
+	Contract
 }
 
 func (t terms) onto(rec flex.Record) flex.Record {
 	rec.Window, rec.Shares, rec.ShareHash = t.window, t.shares, t.hash
+	rec.Priority, rec.Emergency = t.Priority, t.Emergency
 	return rec
 }
 
@@ -126,6 +128,13 @@ func concrete(o flex.Offer, c Context) (terms, *flex.Refusal) {
 		return terms{}, flex.Refuse(flex.ReasonOutsideWindow, "%v does not lie within a service window of obligation %s", w, ob.ID)
 	}
 	t := terms{window: w}
+	if c.Contract != nil {
+		competition := in.Competition
+		if ob.Competition != "" {
+			competition = ob.Competition
+		}
+		t.Contract = c.Contract(ob.ID, competition)
+	}
 	if w.Open() {
 		t.bound(service[i].End, "no end was given: the service window ends it")
 		t.bound(w.Start.Add(MaxOpenRun), fmt.Sprintf("no end was given: at most %v", MaxOpenRun))

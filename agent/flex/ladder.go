@@ -99,8 +99,9 @@ const (
 	ReasonNoAnswer            Reason = "no_answer" // the market's deadline for an answer passed
 	ReasonUnavailable         Reason = "declared_unavailable"
 	// Reasons why less than the share is given now.
-	ReasonRating    Reason = "rating"
-	ReasonSiteLimit Reason = "site_limit"
+	ReasonRating     Reason = "rating"
+	ReasonSiteLimit  Reason = "site_limit"
+	ReasonOwnerLimit Reason = "owner_limit"
 
 	// Reasons for a refused notification.
 	ReasonMalformed  Reason = "malformed"

@@ -41,6 +41,14 @@ type Interference struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
+// DayEnergy is what a device has discharged on a day of the site.
+type DayEnergy struct {
+	Device     DeviceID   `json:"device"`
+	Day        string     `json:"day"` // YYYY-MM-DD, local
+	Discharged WattHours  `json:"discharged_wh"`
+	Left       *WattHours `json:"left_wh,omitempty"` // that the owner still allows
+}
+
 // Wear is how often a persistent register was written in a day.
 type Wear struct {
 	Device   DeviceID `json:"device"`

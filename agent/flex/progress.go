@@ -46,6 +46,8 @@ type DeviceStatus struct {
 	// Interference is the latest change by others, while it matters.
 	Interference *Interference `json:"interference,omitempty"`
 	// Wear counts today's writes to persistent registers.
-	Wear  []Wear `json:"wear,omitempty"`
-	Error string `json:"error,omitempty"`
+	Wear []Wear `json:"wear,omitempty"`
+	// Day is the day's energy where the owner bounds it.
+	Day   *DayEnergy `json:"day,omitempty"`
+	Error string     `json:"error,omitempty"`
 }

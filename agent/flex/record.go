@@ -88,6 +88,9 @@ type Record struct {
 	ShareHash string       `json:"share_hash,omitempty"` // of the capacities used
 	// Baselines are those of our assets in Shares that are held against one.
 	Baselines []Baseline `json:"baselines,omitempty"`
+	// Emergency and Priority are the configuration's word on its contract.
+	Emergency bool `json:"emergency,omitempty"`
+	Priority  int  `json:"priority,omitempty"`
 	// StopAt is when a stop was received; the dispatch wants nothing from then on.
 	StopAt     time.Time     `json:"stop_at,omitzero"`
 	StopReason Reason        `json:"stop_reason,omitempty"`
@@ -111,7 +114,18 @@ type Record struct {
 
 // Dispatch is what control needs to know of the record.
 func (r Record) Dispatch() Dispatch {
-	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines}
+	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines, Use: r.use()}
+}
+
+// use is what the record uses the devices for.
+func (r Record) use() Use {
+	switch {
+	case r.Instruction.Test:
+		return UseNormal
+	case r.Emergency:
+		return UseEmergency
+	}
+	return UseEvent
 }
 
 // Has tells whether the condition is set.
@@ -145,6 +159,31 @@ type Dispatch struct {
 	StopAt time.Time `json:"stop_at,omitzero"`
 	// Baselines are what the shares count from; an asset without one counts from zero.
 	Baselines []Baseline `json:"baselines,omitempty"`
+	// Use decides which of the owner's bounds hold.
+	Use Use `json:"use,omitempty"`
+}
+
+// Use is what a dispatch uses the devices for; the wider is the greater.
+type Use int
+
+// A paid event is the usual; a rehearsal is as narrow as everyday, an
+// emergency is what the configuration names so.
+const (
+	UseNormal    Use = -1
+	UseEvent     Use = 0
+	UseEmergency Use = 1
+)
+
+// String says it as the end of a sentence.
+func (u Use) String() string {
+	switch u {
+	case UseNormal:
+		return "in normal use"
+	case UseEmergency:
+		return "in an emergency"
+	case UseEvent:
+	}
+	return "in a paid event"
 }
 
 // Baseline is what the asset's share counts from at an instant.

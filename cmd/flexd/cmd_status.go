@@ -130,7 +130,7 @@ func retryText(at, now time.Time) string {
 	return fmt.Sprintf("; tried again in %s", at.Sub(now).Round(100*time.Millisecond))
 }
 
-// troubleText tells who else writes to a device, and how its memory wears.
+// troubleText tells who else writes to a device, and how it wears.
 func troubleText(w io.Writer, d flex.DeviceStatus) {
 	if i := d.Interference; i != nil {
 		fmt.Fprintf(w, "%s: changed by others at %s (%s): %s; policy %s", d.ID, stamp(i.At), i.Cause, i.Text, i.Policy)
@@ -139,6 +139,13 @@ func troubleText(w io.Writer, d flex.DeviceStatus) {
 		}
 		if i.HandsOff {
 			fmt.Fprint(w, ", left to them")
+		}
+		fmt.Fprintln(w)
+	}
+	if e := d.Day; e != nil {
+		fmt.Fprintf(w, "%s: discharged %.1f kWh today", d.ID, float64(e.Discharged)/1000)
+		if e.Left != nil {
+			fmt.Fprintf(w, ", its owner allows %.1f kWh more", float64(*e.Left)/1000)
 		}
 		fmt.Fprintln(w)
 	}
