@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,20 +45,26 @@ func browser(t *testing.T) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	var host string
-	for sc := bufio.NewScanner(stderr); host == "" && sc.Scan(); {
-		if m := regexp.MustCompile(`DevTools listening on ws://([^/]+)/`).FindStringSubmatch(sc.Text()); m != nil {
-			host = m[1]
+	gone := make(chan struct{}) // all of its processes: they write to its folder until then
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); <-gone; _ = cmd.Wait() })
+	found := make(chan string, 1)
+	go func() { // to its end: its chatter must not fill the pipe
+		defer close(gone)
+		defer close(found)
+		for sc := bufio.NewScanner(stderr); sc.Scan(); {
+			if m := regexp.MustCompile(`DevTools listening on ws://([^/]+)/`).FindStringSubmatch(sc.Text()); m != nil {
+				found <- m[1]
+			}
 		}
-	}
+	}()
+	host := <-found
 	if host == "" {
 		t.Fatal("chromium did not start")
 	}
-	go func() { _, _ = bytes.NewBuffer(nil).ReadFrom(stderr) }() // its chatter must not fill the pipe
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+host+"/json/new?about:blank", nil)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
