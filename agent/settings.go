@@ -3,6 +3,7 @@ package agent
 import (
 	"flexd/agent/allocate"
 	"flexd/agent/config"
+	"flexd/agent/control"
 	"flexd/agent/dispatch"
 	"flexd/agent/flex"
 	"flexd/drivers"
@@ -32,6 +33,15 @@ func allocation(site config.Site, assets []config.Asset) []allocate.Asset {
 	for i, a := range assets {
 		out[i] = allocate.Asset{ID: a.MarketID, Devices: a.Devices, Control: allocate.Control(a.Control), MaxDispatch: a.MaxDispatch,
 			MeterID: a.Meter, SiteMeter: a.Meter != "" && a.Meter == site.Meter, Free: a.Free}
+	}
+	return out
+}
+
+// delivery is when the assets count as not delivering.
+func delivery(assets []config.Asset) map[flex.AssetID]control.Delivery {
+	out := make(map[flex.AssetID]control.Delivery, len(assets))
+	for _, a := range assets {
+		out[a.MarketID] = control.Delivery{Part: a.MissPart, Power: a.MissPower, After: a.MissAfter}
 	}
 	return out
 }

@@ -201,6 +201,11 @@ type Asset struct {
 	Control     string // setpoint, meter, observe
 	Free        bool   // over_delivery: free
 	MaxDispatch flex.Watts
+	// What is off by more than the tolerance (a part of what is asked, or a
+	// power; 0: 5 %) for longer than MissAfter is not delivered.
+	MissPart  flex.Percent
+	MissPower flex.Watts
+	MissAfter time.Duration
 }
 
 // Local is the page and the command socket.

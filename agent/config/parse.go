@@ -226,13 +226,19 @@ func (b builder) device(v value) Device {
 }
 
 func (b builder) asset(v value) Asset {
-	o := v.object("market_id", "devices", "meter", "reference", "control", "over_delivery", "max_dispatch")
+	o := v.object("market_id", "devices", "meter", "reference", "control", "over_delivery", "max_dispatch", "tolerance", "not_delivered_after")
 	a := Asset{
 		MarketID:    flex.AssetID(o.get("market_id").required("write the market's id of the asset")),
 		Meter:       flex.DeviceID(o.get("meter").text()),
 		Control:     o.get("control").choice("setpoint", []string{"setpoint", "meter", "observe"}),
 		Free:        o.get("over_delivery").choice("cap", []string{"cap", "free"}) == "free",
 		MaxDispatch: o.get("max_dispatch").power(),
+		MissAfter:   o.get("not_delivered_after").duration(time.Minute, time.Second, time.Hour),
+	}
+	if tol := o.get("tolerance"); tol.given() && tol.node.Kind == yaml.ScalarNode && strings.HasSuffix(strings.TrimSpace(tol.node.Value), "%") {
+		a.MissPart = tol.percent()
+	} else {
+		a.MissPower = tol.power()
 	}
 	o.get("reference").choice("zero", []string{"zero"}, "baseline")
 	if !o.get("devices").given() {

@@ -100,6 +100,7 @@ type Config struct {
 	ImportLimit flex.Watts
 	ExportLimit flex.Watts
 	Meter       flex.DeviceID
+	Delivery    map[flex.AssetID]Delivery // assets that are not listed: the defaults
 	Decide      func(allocate.Input) allocate.Plan
 	Standing    func(flex.DeviceID) Standing
 	Board       Board

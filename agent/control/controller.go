@@ -37,8 +37,9 @@ type Controller struct {
 	alerts  map[alert]bool                   // the planner's findings that are raised
 	known   bool                             // the journal was read
 	closed  bool
-	stop    context.CancelFunc // of Run
-	stopped chan struct{}      // closes when Run has ended
+	missed  map[flex.AssetID]*missing // written by the planner alone
+	stop    context.CancelFunc        // of Run
+	stopped chan struct{}             // closes when Run has ended
 
 	// Of the planner alone.
 	storeBad time.Time // since when the store fails
@@ -51,7 +52,7 @@ type alert struct{ code, subject string }
 func New(cfg Config) *Controller {
 	cfg = cfg.withDefaults()
 	c := &Controller{cfg: cfg, log: cfg.Log, byID: map[flex.DeviceID]*slot{}, wake: make(chan struct{}, 1), ready: make(chan struct{}),
-		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}}
+		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}, missed: map[flex.AssetID]*missing{}}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
 	c.daily = &daily{zone: cfg.Zone, days: map[flex.DeviceID]*day{}}

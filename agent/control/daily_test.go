@@ -52,7 +52,7 @@ func TestTheOwnersCyclesOfADay(t *testing.T) {
 		if sf := r.c.Plan().Shortfall["i"]; power() != 0 || sf.Reason != flex.ReasonOwnerLimit {
 			t.Errorf("beyond the bound: %v, %+v", power(), sf)
 		}
-		time.Sleep(now.Add(24*time.Hour + time.Minute).Sub(time.Now()))
+		time.Sleep(time.Until(now.Add(24*time.Hour + time.Minute)))
 		if power() != 5000 {
 			t.Errorf("the next day: %v", power())
 		}

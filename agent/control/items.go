@@ -17,6 +17,7 @@ const (
 	CodeDeviceOffline  = "device_offline"
 	CodeDeviceFailed   = "device_failed"
 	CodeStoreFailing   = "store_failing"
+	CodeNotDelivered   = "not_delivered"
 	CodeShortfallAhead = "shortfall_ahead"
 )
 
@@ -36,6 +37,7 @@ func Items() []health.Item {
 		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device does not answer"},
 		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
 		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
+		{Code: CodeNotDelivered, Severity: health.Alarm, Title: "An asset does not deliver what was instructed"},
 		{Code: CodeShortfallAhead, Severity: health.Warning, Title: "A dispatch will not be given in full"},
 	}
 }

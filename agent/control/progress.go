@@ -34,7 +34,10 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 		}
 	}
 	out := make(map[flex.InstructionID]flex.Progress, len(sums))
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for id, a := range sums {
+		a.missing = a.missing || a.wants && c.missingOf(id)
 		out[id] = a.close()
 	}
 	return out

@@ -58,6 +58,7 @@ func (c *Controller) tick(now time.Time) time.Time {
 	known := c.known
 	c.mu.Unlock()
 	c.alarms(plan)
+	c.judgeAssets(in, plan)
 	c.newLives(in.Dispatches)
 	withhold := c.storeFails(now)
 	if known {

@@ -114,7 +114,8 @@ type Record struct {
 
 // Dispatch is what control needs to know of the record.
 func (r Record) Dispatch() Dispatch {
-	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines, Use: r.use()}
+	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines, Use: r.use(),
+		Operator: r.Instruction.Operator, Obligation: r.Obligation}
 }
 
 // use is what the record uses the devices for.
@@ -161,6 +162,9 @@ type Dispatch struct {
 	Baselines []Baseline `json:"baselines,omitempty"`
 	// Use decides which of the owner's bounds hold.
 	Use Use `json:"use,omitempty"`
+	// Operator and Obligation are for people.
+	Operator   string       `json:"operator,omitempty"`
+	Obligation ObligationID `json:"obligation,omitempty"`
 }
 
 // Use is what a dispatch uses the devices for; the wider is the greater.

@@ -1,0 +1,142 @@
+package control
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"flexd/agent/allocate"
+	"flexd/agent/flex"
+)
+
+// said remembers the latest text of every alarm.
+type said struct {
+	*alarms
+	text map[string]string
+}
+
+func (s *said) Raise(code, subject, text string) {
+	s.alarms.Raise(code, subject, text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text[code+" "+subject] = text
+}
+
+func (s *said) of(what string) string { s.mu.Lock(); defer s.mu.Unlock(); return s.text[what] }
+
+// What is not delivered for the configured time is an alarm within 5 s, which
+// tells the control room what it must know, and ends when it is delivered.
+func TestNonDeliveryIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		words := &said{alarms: r.alarms, text: map[string]string{}}
+		r.c.cfg.Health = words
+		r.c.cfg.Delivery = map[flex.AssetID]Delivery{asset(d): {After: 20 * time.Second}}
+		r.start()
+		defer r.kill()
+		order := wants("i1", d, 5000, time.Now(), time.Now().Add(time.Hour))
+		order.Operator, order.Obligation = "SPEN", "ob7"
+		r.board.change(func(b *board) { b.running = []flex.Dispatch{order} })
+		const code = CodeNotDelivered + " asset-bat"
+		time.Sleep(2 * time.Minute)
+		if r.alarms.ever(code) {
+			t.Fatal("raised while all is delivered")
+		}
+		d.set(func(d *device) { d.ignores = true })
+		time.Sleep(18 * time.Second)
+		if r.alarms.is(code) {
+			t.Error("raised before the configured time")
+		}
+		time.Sleep(7 * time.Second)
+		text := words.of(code)
+		for _, want := range []string{"asset asset-bat is asked for 5 kW", "instruction i1 of obligation ob7 of SPEN", "-200 W measured", "5.2 kW missing since 2000-01-01T00:02:0", "bat holds its setpoint and does not follow it", "tell the control room"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q is not in %q", want, text)
+			}
+		}
+		if p := r.c.Progress()["i1"]; !r.alarms.is(code) || p.Delivering == nil || *p.Delivering {
+			t.Errorf("25 s after: %+v", p)
+		}
+		d.set(func(d *device) { d.ignores = false })
+		time.Sleep(5 * time.Second)
+		if !r.alarms.is(code) {
+			t.Error("cleared by a moment of delivery")
+		}
+		time.Sleep(10 * time.Second)
+		if r.alarms.is(code) {
+			t.Error("not cleared")
+		}
+	})
+}
+
+// What the plan itself cannot give is told as well, and ends with the dispatch.
+func TestAHoldIsNonDelivery(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		r.start()
+		defer r.kill()
+		r.board.change(func(b *board) {
+			b.running = []flex.Dispatch{wants("i1", d, 5000, time.Now(), time.Now().Add(5*time.Minute))}
+			b.holds = []flex.Hold{{By: "ann"}}
+		})
+		time.Sleep(76 * time.Second) // settling, and a minute
+		if !r.alarms.is(CodeNotDelivered + " asset-bat") {
+			t.Error("not told")
+		}
+		time.Sleep(4 * time.Minute)
+		if r.alarms.is(CodeNotDelivered + " asset-bat") {
+			t.Error("told after the end")
+		}
+	})
+}
+
+func TestWhatAnAssetDelivers(t *testing.T) {
+	w := func(p flex.Watts) *flex.Watts { return &p }
+	bat, pv := battery("b", 5000), battery("pv", 5000)
+	bat.Reading.Power, pv.Role, pv.Reading.Power = w(3000), flex.RolePV, w(1000)
+	blind := bat
+	blind.Reading = nil
+	frozen := allocate.State{PVBaseline: map[flex.DeviceID]map[flex.InstructionID]flex.Watts{"pv": {"i": 4000}}}
+	meter := &flex.Reading{Device: "m", At: today, Power: w(-500)}
+	d := ask("i", 0, -time.Minute, time.Hour)
+	based := d
+	based.Baselines = []flex.Baseline{{Asset: "a"}}
+	for _, tc := range []struct {
+		name  string
+		in    allocate.Input
+		asset allocate.Asset
+		d     flex.Dispatch
+		asked flex.Watts
+		got   flex.Watts
+		read  bool
+	}{
+		{"a battery", site(bat), allocate.Asset{}, d, 3000, 3000, true},
+		{"generation is no delivery of export", site(bat, pv), allocate.Asset{}, d, 3000, 3000, true},
+		{"generation turned down", site(pv), allocate.Asset{}, d, -3000, -3000, true},
+		{"both", site(bat, pv), allocate.Asset{}, d, -3000, 0, true},
+		{"not read", site(blind), allocate.Asset{}, d, 3000, 0, false},
+		{"a meter that only shows", site(bat), allocate.Asset{MeterID: "m", Meter: meter}, d, 3000, 3000, true},
+		{"held by its meter", site(bat), allocate.Asset{MeterID: "m", Meter: meter, Control: allocate.Meter}, d, 3000, -500, true},
+		{"settled by its meter", site(bat), allocate.Asset{MeterID: "m", Meter: meter}, based, 3000, -500, true},
+		{"its meter is lost", site(bat), allocate.Asset{MeterID: "m", Control: allocate.Meter}, d, 3000, 0, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in, a := tc.in, tc.asset
+			in.State = frozen
+			a.ID, a.Devices = "a", in.Assets[0].Devices
+			if got, how, read := delivered(in, &a, []flex.Dispatch{tc.d}, tc.asked); got != tc.got || read != tc.read {
+				t.Errorf("%v (%s), read %v; want %v, %v", got, how, read, tc.got, tc.read)
+			}
+		})
+	}
+	for _, tc := range []struct {
+		d    Delivery
+		want flex.Watts
+	}{{Delivery{}, 250}, {Delivery{Part: 1000}, 500}, {Delivery{Power: 7}, 7}, {Delivery{Part: 10}, 50}} {
+		if got := tc.d.withDefaults().tolerance(-5000); got != tc.want {
+			t.Errorf("%+v: tolerance %v, want %v", tc.d, got, tc.want)
+		}
+	}
+}
