@@ -380,7 +380,7 @@ func (s *slot) target() flex.Target {
 	case s.set:
 		t.Order, t.Power = flex.OrderSet, s.want
 	case s.capped:
-		t.Order, t.Power = flex.OrderCap, s.cap
+		t.Order, t.Power, t.Before = flex.OrderCap, s.cap, s.before
 	default:
 		if s.dev.Role == flex.RolePV {
 			s.why("uncontrollable", 0, "left uncapped")

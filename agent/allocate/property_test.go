@@ -75,7 +75,7 @@ func TestDecideKeepsEveryBound(t *testing.T) {
 	}
 }
 
-func checkBounds(t *testing.T, in Input, p Plan) {
+func checkBounds(t failer, in Input, p Plan) {
 	static := in.Site.Meter == nil
 	var up, down flex.Watts
 	for i, tg := range p.Targets {
@@ -110,7 +110,7 @@ func checkBounds(t *testing.T, in Input, p Plan) {
 	}
 }
 
-func checkHolds(t *testing.T, in Input, p Plan) {
+func checkHolds(t failer, in Input, p Plan) {
 	for _, h := range in.Holds {
 		for _, a := range in.Assets {
 			if h.Asset != "" && h.Asset != a.ID {
@@ -187,7 +187,7 @@ func TestNextIsTheNextChange(t *testing.T) {
 }
 
 func BenchmarkDecide(b *testing.B) {
-	for _, n := range []int{1, 16, 64} {
+	for _, n := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprintf("devices=%d", n), func(b *testing.B) {
 			var devices []Device
 			for i := range n {

@@ -70,8 +70,9 @@ func keep(old map[flex.InstructionID]flex.Watts, ds []flex.Dispatch) map[flex.In
 
 // freeze finds the baseline of a PV device for each dispatch that turns its
 // asset down and has none yet. While the device is capped its own power says
-// nothing: then the baseline under which it was capped goes on, and after a
-// restart the cap found in force plus the share stands for it.
+// nothing: then the baseline under which it was capped goes on, after a restart
+// the one that was kept with the cap; where none was, the cap found in force plus
+// the share stands for it.
 func (w *work) freeze(st, old State, asset flex.AssetID, s *slot) {
 	id := s.dev.ID
 	for _, d := range w.wants {
@@ -80,8 +81,11 @@ func (w *work) freeze(st, old State, asset flex.AssetID, s *slot) {
 			continue
 		}
 		capped := s.dev.Target.Order == flex.OrderCap
+		before, kept := s.dev.Target.Before[d.ID]
 		inherited, any := highest(old.PVBaseline[id])
 		switch {
+		case capped && kept:
+			st.PVBaseline[id][d.ID] = before
 		case capped && any:
 			st.PVBaseline[id][d.ID] = inherited
 		case capped:
@@ -165,10 +169,13 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 
 // baseline is the highest of those frozen for the claims.
 func (w *work) baseline(s *slot, claims []claim) (flex.Watts, bool) {
+	if s.before == nil {
+		s.before = map[flex.InstructionID]flex.Watts{}
+	}
 	of := map[flex.InstructionID]flex.Watts{}
 	for _, c := range claims {
 		if b, ok := w.state.PVBaseline[s.dev.ID][c.id]; ok {
-			of[c.id] = b
+			of[c.id], s.before[c.id] = b, b
 		}
 	}
 	return highest(of)

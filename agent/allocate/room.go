@@ -40,9 +40,10 @@ type slot struct {
 	blocked  *limit // held or foreign: no control at all
 	offline  bool
 	use      flex.Use
-	wanted   bool       // an asset of it is dispatched
-	set      bool       // want counts
-	want     flex.Watts // AC target so far
+	before   map[flex.InstructionID]flex.Watts // of a generator that is turned down
+	wanted   bool                              // an asset of it is dispatched
+	set      bool                              // want counts
+	want     flex.Watts                        // AC target so far
 	capped   bool
 	cap      flex.Watts
 	claims   []claim

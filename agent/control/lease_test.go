@@ -368,7 +368,7 @@ func TestShutdownOfADeadDeviceEndsInTimeAndSaysSo(t *testing.T) {
 }
 
 func BenchmarkTick(b *testing.B) {
-	for _, n := range []int{1, 16, 64} {
+	for _, n := range []int{1, 16, 64, 256} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			var devices []*device
 			for i := range n {

@@ -116,8 +116,11 @@ type Target struct {
 	Observe  bool            `json:"observe,omitempty"` // compute and show, do not write
 	// Once asks for no refresh: what was proven is left alone, so that the
 	// device falls back by itself (commissioning measures how long that takes).
-	Once bool  `json:"once,omitempty"`
-	Whys []Why `json:"whys,omitempty"`
+	Once bool `json:"once,omitempty"`
+	// Before is what a generator gave before each dispatch that turns it down,
+	// W: kept with a cap, so that a new process counts from the same.
+	Before map[InstructionID]Watts `json:"before,omitempty"`
+	Whys   []Why                   `json:"whys,omitempty"`
 }
 
 // Register is a run of words at a wire address, as read or as written.
