@@ -16,6 +16,7 @@ import (
 	"flexd/agent/ingress"
 	"flexd/agent/intake"
 	"flexd/agent/local"
+	"flexd/agent/meter"
 	"flexd/agent/piclo"
 	"flexd/agent/run"
 	"flexd/agent/why"
@@ -36,40 +37,43 @@ const (
 // Agent is the whole of flexd, built and ready to run. Everything it needs
 // comes from its configuration file.
 type Agent struct {
-	log      *slog.Logger
-	conf     loaded
-	id       firmware.Identity
-	wall     *clock.Wall
-	servers  *clock.Servers // nil when none are listed
-	health   *health.Tracker
-	events   *events
-	db       *store.DB
-	series   *series.DB
-	devices  *drivers.Set
-	market   *piclo.Market
-	board    *dispatch.Board
-	engine   *dispatch.Engine
-	control  *control.Controller
-	bench    *bench
-	why      *why.History
-	whyDB    *series.DB // nil: history is not kept beyond the process
-	intake   *intake.Intake
-	sync     *intake.Sync
-	answers  *dispatch.Answers
-	webhook  *ingress.Webhook   // nil when there is no such door
-	relay    *ingress.RelayDoor // nil when there is no such door
-	poller   *ingress.Poller
-	fleet    *fleet.Fleet // nil when there is no broker
-	tele     *telemetry
-	page     *local.Page // nil when off
-	socket   *local.Socket
-	notifier *systemd.Notifier
-	group    *run.Group
-	beat     run.Beat
-	started  time.Time
-	session  uint64
-	closing  sync.Once
-	closeErr error
+	log     *slog.Logger
+	conf    loaded
+	id      firmware.Identity
+	wall    *clock.Wall
+	servers *clock.Servers // nil when none are listed
+	health  *health.Tracker
+	events  *events
+	db      *store.DB
+	series  *series.DB
+	devices *drivers.Set
+	market  *piclo.Market
+	board   *dispatch.Board
+	meter   *meter.Meter
+	// nominating lets one nomination at a time read, merge and store.
+	nominating sync.Mutex
+	engine     *dispatch.Engine
+	control    *control.Controller
+	bench      *bench
+	why        *why.History
+	whyDB      *series.DB // nil: history is not kept beyond the process
+	intake     *intake.Intake
+	sync       *intake.Sync
+	answers    *dispatch.Answers
+	webhook    *ingress.Webhook   // nil when there is no such door
+	relay      *ingress.RelayDoor // nil when there is no such door
+	poller     *ingress.Poller
+	fleet      *fleet.Fleet // nil when there is no broker
+	tele       *telemetry
+	page       *local.Page // nil when off
+	socket     *local.Socket
+	notifier   *systemd.Notifier
+	group      *run.Group
+	beat       run.Beat
+	started    time.Time
+	session    uint64
+	closing    sync.Once
+	closeErr   error
 }
 
 // New builds an agent from the configuration at path. Nothing outside this
@@ -85,7 +89,6 @@ func New(path string, log *slog.Logger) (*Agent, error) {
 	}
 	a.conf, a.db = conf, conf.db
 	a.health = health.New(items(conf.cfg.RequireCommissioning), a.events.changed)
-	a.events.commit = ledger{a.db, a.announce}.Commit
 	if err := a.build(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

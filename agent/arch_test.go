@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"agent/fleet":               {"agent/trust"},
 	"agent/fleet/fleettest":     {"agent/fleet"},
 	"agent/local":               {},
+	"agent/meter":               {},
 	"agent/why":                 {"agent/allocate"},
 	"agent/demo":                {"agent", "agent/config", "drivers/sim"},
 	"drivers":                   {"agent/flex", "drivers/modbus", "drivers/regmap", "drivers/sunspec"},
@@ -71,7 +72,7 @@ var fences = map[string][]string{
 }
 
 // timeless packages take the instant as a parameter.
-var timeless = []string{"agent/allocate"}
+var timeless = []string{"agent/allocate", "agent/meter"}
 
 // pkg is what `go list -json` tells of a package.
 type pkg struct {

@@ -22,7 +22,11 @@ func (a *Agent) build() error {
 	if err := a.takeSession(); err != nil {
 		return err
 	}
-	var err error
+	err := a.buildMeter()
+	if err != nil {
+		return err
+	}
+	a.events.commit = a.ledger().Commit
 	if a.devices, err = drivers.Open(driverConfigs(a.conf.cfg), a.log); err != nil {
 		return err
 	}
@@ -73,15 +77,15 @@ func (a *Agent) buildControl() {
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter, Delivery: delivery(cfg.Assets),
 		Decide: a.decide, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
-		OnReading: a.tele.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
+		OnReading: a.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
 }
 
 func (a *Agent) buildDispatch() {
-	book, market := ledger{a.db, a.announce}, a.conf.cfg.Market
+	book, market := a.ledger(), a.conf.cfg.Market
 	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: book, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log,
 		Market: a.market, Answers: func(operator string) string { return market.Operator(operator).Answers },
-		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Assets: ours(a.conf.cfg.Assets)})
+		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Baseline: a.meter.Baseline, Assets: ours(a.conf.cfg.Assets)})
 	a.answers = dispatch.NewAnswers(dispatch.AnswersConfig{Engine: a.engine, Owings: book, Market: a.market, Teller: a.market, Wall: a.wall, Log: a.log})
 }
 
@@ -122,14 +126,14 @@ func (a *Agent) buildLocal() {
 	if socket == "" {
 		socket = local.DefaultSocket()
 	}
-	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view}, a.log)
+	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view, Metered: view}, a.log)
 }
 
 func (a *Agent) buildGroup() {
 	g := run.NewGroup(a.log, a.health)
 	g.Vital(a.control, a.engine)
 	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket)
-	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("intervals", a.meter.Run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
 	g.Auxiliary(run.Func("clock", func(ctx context.Context) error { return a.wall.Watch(ctx, a.health, a.log) }))
 	if ntp := a.conf.cfg.Clock.NTP; len(ntp) > 0 {
 		a.servers = clock.NewServers(ntp, a.wall, a.health, a.log)

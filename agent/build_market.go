@@ -39,7 +39,7 @@ func (a *Agent) openMarket() error {
 // and the doors before it.
 func (a *Agent) buildIntake() error {
 	cfg := a.conf.cfg
-	book := ledger{a.db, a.announce}
+	book := a.ledger()
 	operators, err := a.operators()
 	if err != nil {
 		return err

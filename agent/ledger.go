@@ -13,7 +13,11 @@ import (
 type ledger struct {
 	*store.DB
 	announce func()
+	note     func(flex.Changes) // what disturbs baselines
 }
+
+// ledger is made where it is needed, once meter is there.
+func (a *Agent) ledger() ledger { return ledger{a.db, a.announce, a.meter.Note} }
 
 // OpenRecords lists the records that are not final.
 func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
@@ -28,10 +32,14 @@ func (l ledger) OwedAnswers(ctx context.Context) ([]flex.Record, error) {
 // Commit is the store's.
 func (l ledger) Commit(ctx context.Context, c flex.Changes) error {
 	err := l.DB.Commit(ctx, c)
-	if err == nil && len(c.Outbox) > 0 {
+	if err != nil {
+		return err
+	}
+	if len(c.Outbox) > 0 {
 		l.announce()
 	}
-	return err
+	l.note(c)
+	return nil
 }
 
 // PutNotice is the store's.

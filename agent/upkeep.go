@@ -19,6 +19,7 @@ import (
 	"flexd/agent/health"
 	"flexd/agent/ingress"
 	"flexd/agent/intake"
+	"flexd/agent/meter"
 	"flexd/agent/run"
 	"flexd/store"
 )
@@ -55,7 +56,7 @@ func items(commissioning bool) []health.Item {
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}
-	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), commission.Items(commissioning))
+	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning))
 }
 
 // openStore opens the state of a data folder.

@@ -24,13 +24,15 @@ var (
 	bAudit        = []byte("audit")               // 8 bytes of sequence
 	bKeys         = []byte("keys")                // name
 	bSettings     = []byte("config")              // name
+	bIntervals    = []byte("intervals")           // 2 bytes of minutes + 8 bytes of unix seconds + asset id → run of intervals
+	bNominations  = []byte("nominations")         // asset id
 	bOutbox       = []byte("outbox")              // stream → bucket of 8 bytes of sequence
 )
 
 // allBuckets is made in one go with a new file, and completed on open: adding
 // a bucket is an expand-only change.
 var allBuckets = [][]byte{bMeta, bInbox, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
-	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bOutbox}
+	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bIntervals, bNominations, bOutbox}
 
 // The layout. A breaking change raises level, and an older program refuses
 // it; an addition that an older program may ignore raises sublevel.

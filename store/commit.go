@@ -73,7 +73,7 @@ func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
 }
 
 func (db *DB) apply(tx *bbolt.Tx, c flex.Changes) error {
-	steps := []func(*bbolt.Tx, flex.Changes) error{db.applyNotices, db.applyOffers, db.applyRecords, applyMarket, applySight, applySite, db.applyAudit, db.applyOutbox}
+	steps := []func(*bbolt.Tx, flex.Changes) error{db.applyNotices, db.applyOffers, db.applyRecords, applyMarket, applySight, applyNominations, applySite, db.applyAudit, db.applyOutbox}
 	for _, step := range steps {
 		if err := step(tx, c); err != nil {
 			return err

@@ -198,14 +198,23 @@ type Asset struct {
 	MarketID    flex.AssetID
 	Devices     []flex.DeviceID
 	Meter       flex.DeviceID
-	Control     string // setpoint, meter, observe
-	Free        bool   // over_delivery: free
+	Control     string    // setpoint, meter, observe
+	Baseline    *Baseline // nil: reference zero
+	Free        bool      // over_delivery: free
 	MaxDispatch flex.Watts
 	// What is off by more than the tolerance (a part of what is asked, or a
 	// power; 0: 5 %) for longer than MissAfter is not delivered.
 	MissPart  flex.Percent
 	MissPower flex.Watts
 	MissAfter time.Duration
+}
+
+// Baseline says what an asset's dispatches are held against. The zero value of
+// what its method does not use is 0.
+type Baseline struct {
+	Method   string        // zero, nominated, recent, 10-of-10
+	Fallback string        // refuse, zero, recent
+	Span     time.Duration // recent: whole minutes before the notice
 }
 
 // Local is the page and the command socket.

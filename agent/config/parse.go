@@ -226,7 +226,7 @@ func (b builder) device(v value) Device {
 }
 
 func (b builder) asset(v value) Asset {
-	o := v.object("market_id", "devices", "meter", "reference", "control", "over_delivery", "max_dispatch", "tolerance", "not_delivered_after")
+	o := v.object("market_id", "devices", "meter", "reference", "baseline", "control", "over_delivery", "max_dispatch", "tolerance", "not_delivered_after")
 	a := Asset{
 		MarketID:    flex.AssetID(o.get("market_id").required("write the market's id of the asset")),
 		Meter:       flex.DeviceID(o.get("meter").text()),
@@ -240,7 +240,7 @@ func (b builder) asset(v value) Asset {
 	} else {
 		a.MissPower = tol.power()
 	}
-	o.get("reference").choice("zero", []string{"zero"}, "baseline")
+	a.Baseline = baseline(o, a.Control)
 	if !o.get("devices").given() {
 		o.get("devices").problem("list at least one device id", "is missing")
 	}

@@ -65,6 +65,8 @@ func Shadow(c *Config, s Surroundings) ([]byte, error) {
 	}
 	if assets := find(root, "assets"); assets != nil {
 		for _, a := range assets.Content {
+			drop(a, "reference") // simulated parts have no past to compare with
+			drop(a, "baseline")
 			if v := find(a, "control"); v != nil && v.Value == "observe" {
 				drop(a, "control") // nothing would move
 			}

@@ -40,6 +40,9 @@ func TestShadowReplacesWhatIsOutside(t *testing.T) {
 			t.Errorf("%s is still in it:\n%s", outside, text)
 		}
 	}
+	if c.Assets[0].Baseline == nil || got.Assets[0].Baseline != nil {
+		t.Error("it is held against a past that simulated parts do not have")
+	}
 	delete(s.Devices, "bat1")
 	if _, err := Shadow(c, s); err == nil {
 		t.Error("a real device is left in it")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"flexd/agent/flex"
 )
@@ -17,6 +18,8 @@ type Context struct {
 	Open      []flex.Record   // every record that is not final
 	Answers   Answering       // what the market wants to hear of it
 	Away      []flex.Unavailability
+	// Baseline finds what an asset's share counts from; see Config.
+	Baseline func(id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error)
 	// KeepEnds refuses a change whose end is past as too late, where the market
 	// does not mean it as a stop.
 	KeepEnds bool
@@ -213,6 +216,9 @@ func start(o flex.Offer, c Context) Verdict {
 	if why == nil {
 		why = d.withhold(c.Away)
 	}
+	if why == nil {
+		why = d.freeze(o, c)
+	}
 	if why != nil {
 		return refuse(o, c, why)
 	}
@@ -250,7 +256,11 @@ func sharesText(shares []flex.AssetShare) string {
 // ackOf announces a step of the record.
 func ackOf(rec flex.Record, state string, fact flex.Stamp, text string) flex.Ack {
 	w := rec.Window
-	return flex.Ack{Notification: rec.Notification, Instruction: rec.ID, Revision: rec.Revision, State: state,
+	ack := flex.Ack{Notification: rec.Notification, Instruction: rec.ID, Revision: rec.Revision, State: state,
 		Conditions: slices.Clone(rec.Conditions), Reason: rec.Reason, Text: text, FactAt: fact.At,
 		Shares: rec.Shares, ShareHash: rec.ShareHash, Window: &w, Test: rec.Instruction.Test}
+	if state == string(flex.Admitted) {
+		ack.Baselines = rec.Baselines
+	}
+	return ack
 }

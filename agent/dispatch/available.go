@@ -12,8 +12,9 @@ import (
 // declared unavailable.
 type duty struct {
 	terms
-	withheld []flex.AssetShare
-	why      string // the declarations' words
+	withheld  []flex.AssetShare
+	why       string // the declarations' words
+	baselines []flex.Baseline
 }
 
 // withhold takes out the shares of assets that are declared unavailable in
@@ -43,7 +44,7 @@ func (d *duty) withhold(away []flex.Unavailability) *flex.Refusal {
 // onto binds the record.
 func (d duty) onto(rec flex.Record) flex.Record {
 	rec = d.terms.onto(rec)
-	rec.Withheld = d.withheld
+	rec.Withheld, rec.Baselines = d.withheld, d.baselines
 	return rec.With(flex.Partial, len(d.withheld) > 0)
 }
 

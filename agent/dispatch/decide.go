@@ -148,6 +148,11 @@ func hush(recs []flex.Record) []flex.Record {
 // context gathers what the offer is judged against.
 func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Context, error) {
 	c := Context{Now: now, KeepEnds: e.cfg.KeepEnds, Contract: e.cfg.Contract}
+	if ask := e.cfg.Baseline; ask != nil {
+		c.Baseline = func(id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error) {
+			return ask(ctx, id, w, notice)
+		}
+	}
 	id := o.Instruction.ID
 	rec, ok := e.open[id]
 	if !ok {

@@ -41,7 +41,10 @@ type Config struct {
 	Foresee  func(flex.Dispatch) flex.Foresight
 	Contract func(flex.ObligationID, flex.CompetitionID) Contract // nil: nothing is said of any
 	KeepEnds bool                                                 // of the market's profile: a change whose end is past is no stop
-	Assets   []flex.AssetID                                       // of this site: others cannot be declared unavailable
+	// Baseline finds what an asset's share counts from in a window, as of the
+	// notice; false: from zero. An error refuses the instruction. May be nil.
+	Baseline func(ctx context.Context, id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error)
+	Assets   []flex.AssetID // of this site: others cannot be declared unavailable
 }
 
 // Engine makes decisions and commits them. All decisions are made by the

@@ -14,6 +14,7 @@ type Changes struct {
 	Sightings    []Sight
 	Replies      []Reply
 	Unavailable  []Unavailability // put or replace, by id
+	Nominations  []Nomination     // put or replace, by asset; without pieces: gone
 	JournalOpen  []JournalEntry   // put or replace, by device
 	JournalClose []DeviceID
 	Holds        []Hold
@@ -25,7 +26,7 @@ type Changes struct {
 // Empty tells whether there is nothing to commit.
 func (c Changes) Empty() bool {
 	return len(c.Notices)+len(c.Offers)+len(c.Decided)+len(c.Records)+len(c.Tombstones)+
-		len(c.Sightings)+len(c.Replies)+len(c.Unavailable)+
+		len(c.Sightings)+len(c.Replies)+len(c.Unavailable)+len(c.Nominations)+
 		len(c.Obligations)+len(c.Assets)+len(c.Competitions)+len(c.JournalOpen)+
 		len(c.JournalClose)+len(c.Holds)+len(c.HoldsGone)+len(c.Audit)+len(c.Outbox) == 0
 }

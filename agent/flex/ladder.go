@@ -98,6 +98,7 @@ const (
 	ReasonRejected            Reason = "rejected"  // by a person at the site
 	ReasonNoAnswer            Reason = "no_answer" // the market's deadline for an answer passed
 	ReasonUnavailable         Reason = "declared_unavailable"
+	ReasonNoBaseline          Reason = "baseline_unavailable"
 	// Reasons why less than the share is given now.
 	ReasonRating     Reason = "rating"
 	ReasonSiteLimit  Reason = "site_limit"

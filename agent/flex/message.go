@@ -43,7 +43,8 @@ type Ack struct {
 	Shares       []AssetShare   `json:"shares,omitempty"`
 	ShareHash    string         `json:"share_hash,omitempty"`
 	Window       *Window        `json:"window,omitempty"`
-	Test         bool           `json:"test,omitempty"` // of a rehearsal: nobody asked for it
+	Baselines    []Baseline     `json:"baselines,omitempty"` // frozen with it; in the step admitted only
+	Test         bool           `json:"test,omitempty"`      // of a rehearsal: nobody asked for it
 }
 
 // Event is the body of up/event: an alarm or notice, raised or cleared.

@@ -50,6 +50,7 @@ type Parts struct {
 	Subscriber Subscriber
 	Driller    Driller
 	Explainer  Explainer
+	Metered    Metered
 }
 
 // NewSocket builds the task that serves path.

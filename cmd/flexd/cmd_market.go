@@ -203,6 +203,9 @@ func detailText(w io.Writer, d local.Detail) {
 	for _, s := range r.Shares {
 		fmt.Fprintf(w, "  our share     %s: %s\n", s.Asset, s.Power)
 	}
+	for _, b := range r.Baselines {
+		frozenText(w, b)
+	}
 	fmt.Fprintf(w, "  came by       %s, notification %s\n", r.Door, r.Notification)
 	proofLine(w, "first write", r.FirstWrite, r.Window.Start)
 	proofLine(w, "echo", r.EchoAt, r.Window.Start)

@@ -1,0 +1,81 @@
+package agent_test
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"flexd/agent/flex"
+	"flexd/agent/local"
+	"flexd/drivers/sim"
+)
+
+// nominate writes the same power for the hours around now, and hands it in.
+func (s *site) nominate(kilowatts string) (string, int) {
+	s.t.Helper()
+	lines := []string{"start,kW"}
+	for n := range 8 {
+		lines = append(lines, fmt.Sprintf("%s,%s", time.Now().UTC().Truncate(30*time.Minute).Add(time.Duration(n-2)*30*time.Minute).Format(time.RFC3339), kilowatts))
+	}
+	file := filepath.Join(s.dir, "nomination.csv")
+	must(s.t, os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+	return s.command("baseline", "set", assetID, file)
+}
+
+// A dispatch is held against the baseline that was nominated before it, at the
+// meter, whatever is nominated afterwards; without one it is refused.
+func TestADispatchKeepsTheBaselineItWasAdmittedWith(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2, RampRate: 5000})}, load: 1500,
+		asset: "control: meter, reference: baseline, baseline: {method: nominated}"})
+	s.inside()
+	far := second(time.Hour)
+	s.instruct(ask("i0", "0.00200", "export", far, far.Add(time.Minute)))
+	s.await(5*time.Second, "refused without a baseline", func() bool {
+		rec, ok := s.record("i0")
+		return ok && rec.State == flex.Refused && rec.Reason == flex.ReasonNoBaseline
+	})
+	if out, code := s.command("status"); code != 0 || !strings.Contains(out, "nothing is nominated") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := s.nominate("-1.0"); code != 0 || !strings.Contains(out, "-1 kW") {
+		t.Fatalf("%d: %s", code, out)
+	}
+	start := second(3 * time.Second)
+	end := start.Add(20 * time.Second)
+	s.instruct(ask("i1", "0.00300", "export", start, end))
+	s.await(5*time.Second, "admitted", func() bool { rec, ok := s.record("i1"); return ok && rec.State == flex.Scheduled })
+	if out, code := s.nominate("-9.0"); code != 0 || !strings.Contains(out, "-9 kW") {
+		t.Fatalf("%d: %s", code, out)
+	}
+	until(start)
+	s.await(10*time.Second, "3 kW above -1 kW at the meter", func() bool { return math.Abs(s.plant.Grid()-2000) < 100 })
+	until(end)
+	s.await(10*time.Second, "completed", func() bool { rec, _ := s.record("i1"); return rec.State == flex.Completed })
+	rec, _ := s.record("i1")
+	if len(rec.Baselines) != 1 || rec.Baselines[0].Method != "nominated" || rec.Dispatch().Baseline(assetID, start) != -1000 {
+		t.Errorf("%+v", rec.Baselines)
+	}
+	if out, code := s.command("show", "i1"); code != 0 || !strings.Contains(out, "by nominated (nominated by ") || !strings.Contains(out, "-1 kW") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := s.command("baseline", "clear", assetID); code != 0 {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := s.command("baseline", "clear", assetID); code != 4 || !strings.Contains(out, "nothing is nominated") {
+		t.Errorf("%d: %s", code, out)
+	}
+	s.await(90*time.Second, "a minute's interval", func() bool {
+		out, code := s.command("intervals", assetID, "--step", "1m", "--json")
+		var got local.Intervals
+		if code != 0 {
+			t.Fatalf("%d: %s", code, out)
+		}
+		parse(t, out, &got)
+		return len(got.Rows) > 0 && got.By == "grid"
+	})
+}
