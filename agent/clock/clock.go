@@ -30,15 +30,17 @@ type Wall struct {
 
 	mu     sync.Mutex
 	floor  time.Time
-	least  flex.Stamp // when the floor was set: true time has gone on since
-	anchor flex.Stamp // the latest synchronised reading of this boot
-	proof  *proof     // nil: no time servers, or they never agreed
+	least  flex.Stamp    // when the floor was set: true time has gone on since
+	anchor flex.Stamp    // the latest synchronised reading of this boot
+	proof  *proof        // nil: no time servers, or they never agreed
+	epoch  time.Time     // when this was built, with its monotonic reading
+	ahead  time.Duration // of the wall clock before the steady one, by steps since
 }
 
 // New builds a wall clock that is untrusted below floor: the build time, or
 // the last time stored, whichever is later.
 func New(src Source, floor time.Time) *Wall {
-	w := &Wall{src: src, floor: floor.UTC()}
+	w := &Wall{src: src, floor: floor.UTC(), epoch: time.Now().UTC()}
 	w.least = w.read()
 	return w
 }
@@ -76,10 +78,28 @@ func (w *Wall) stamp() flex.Stamp {
 	case w.src.Synced():
 		s.Clock = flex.ClockSynced
 		w.anchor = s
+	case w.astray(s).Abs() > wrongBy:
+		s.Clock = flex.ClockUntrusted
 	default:
 		s.Clock = flex.ClockHoldover
 	}
 	return s
+}
+
+// anchorLife is how long after the last synchronisation the time since boot
+// speaks against a wall clock that was stepped: a crystal drifts by seconds a
+// day.
+const anchorLife = 24 * time.Hour
+
+// astray is how far the wall clock was stepped since the kernel called it
+// synchronised last; w.mu is held. By itself it only drifts together with the
+// time since boot: whoever moves it without vouching for it proves it wrong.
+func (w *Wall) astray(s flex.Stamp) time.Duration {
+	a := w.anchor
+	if a.At.IsZero() || a.Boot != s.Boot || s.Since-a.Since > anchorLife {
+		return 0
+	}
+	return s.Line().Sub(a.Line())
 }
 
 // coherent is how far apart the two readings of a stamp may lie, and tries how

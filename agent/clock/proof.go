@@ -95,6 +95,9 @@ func (w *Wall) State() State {
 	case s.At.Before(w.floor):
 		st.Why = fmt.Sprintf("it shows %s and must be later than %s, when flexd was built or had last stored the time: set it, or let chrony or systemd-timesyncd do it",
 			s.At.Format(time.RFC3339), w.floor.Format(time.RFC3339))
+	case s.Clock == flex.ClockUntrusted && (!proven || off.Abs() <= wrongBy):
+		st.Why = fmt.Sprintf("it was stepped by %v since it was synchronised at %s, and is not synchronised now: let chrony or systemd-timesyncd do that, or restart flexd to take it as it is",
+			w.astray(s).Round(rightBy), w.anchor.At.Format(time.RFC3339))
 	case s.Clock == flex.ClockUntrusted:
 		st.Why = fmt.Sprintf("it is %s: let chrony or systemd-timesyncd synchronise it", offsetText(off, w.proof.by))
 	case s.Clock == flex.ClockSynced:

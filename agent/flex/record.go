@@ -75,13 +75,19 @@ type Record struct {
 	Instruction  Instruction    `json:"instruction"`
 	Obligation   ObligationID   `json:"obligation,omitempty"`
 	// Revision is the market's, or our count of content changes.
-	Revision   int64        `json:"revision"`
-	State      State        `json:"state"`
-	Conditions []Condition  `json:"conditions,omitempty"`
-	Reason     Reason       `json:"reason,omitempty"`
-	Text       string       `json:"text,omitempty"`
-	Window     Window       `json:"window"` // concrete, frozen at admission
-	Shares     []AssetShare `json:"shares,omitempty"`
+	Revision   int64       `json:"revision"`
+	State      State       `json:"state"`
+	Conditions []Condition `json:"conditions,omitempty"`
+	Reason     Reason      `json:"reason,omitempty"`
+	Text       string      `json:"text,omitempty"`
+	Window     Window      `json:"window"` // concrete, frozen at admission but for Moved
+	// Begun is when its window was first seen open, by the wall clock that
+	// Window is told in; from then on it goes by the time since boot.
+	Begun Stamp `json:"begun,omitzero"`
+	// Moved is by how much the wall clock was stepped since: Window, StopAt and
+	// the facts below lie that much later than they were admitted or seen.
+	Moved  time.Duration `json:"moved,omitempty"`
+	Shares []AssetShare  `json:"shares,omitempty"`
 	// Withheld are our shares of assets that were declared unavailable when it
 	// was admitted; they are no part of Shares.
 	Withheld  []AssetShare `json:"withheld,omitempty"`
@@ -114,7 +120,7 @@ type Record struct {
 
 // Dispatch is what control needs to know of the record.
 func (r Record) Dispatch() Dispatch {
-	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines, Use: r.use(),
+	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines, Moved: r.Moved, Use: r.use(),
 		Operator: r.Instruction.Operator, Obligation: r.Obligation}
 }
 
@@ -160,6 +166,9 @@ type Dispatch struct {
 	StopAt time.Time `json:"stop_at,omitzero"`
 	// Baselines are what the shares count from; an asset without one counts from zero.
 	Baselines []Baseline `json:"baselines,omitempty"`
+	// Moved is by how much all these instants were put off because the wall
+	// clock was stepped after the window had begun.
+	Moved time.Duration `json:"moved,omitempty"`
 	// Use decides which of the owner's bounds hold.
 	Use Use `json:"use,omitempty"`
 	// Operator and Obligation are for people.
@@ -198,6 +207,25 @@ func (d Dispatch) Baseline(asset AssetID, at time.Time) Watts {
 		}
 	}
 	return 0
+}
+
+// Put is the dispatch with all its instants later by so much, as told by a
+// clock that is ahead by so much.
+func (d Dispatch) Put(by time.Duration) Dispatch {
+	if by == 0 {
+		return d
+	}
+	d.Window.Start = d.Window.Start.Round(0).Add(by)
+	for _, t := range []*time.Time{&d.Window.End, &d.StopAt} {
+		if !t.IsZero() {
+			*t = t.Round(0).Add(by)
+		}
+	}
+	d.Baselines = slices.Clone(d.Baselines)
+	for i := range d.Baselines {
+		d.Baselines[i].Start = d.Baselines[i].Start.Add(by)
+	}
+	return d
 }
 
 // Wants tells whether the dispatch asks for power at now.

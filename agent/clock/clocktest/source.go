@@ -53,8 +53,16 @@ func (s *Source) Step(by time.Duration) {
 	s.ahead += by
 }
 
+// Adjust steps the wall clock, and at once the kernel says whether that is
+// synchronised.
+func (s *Source) Adjust(by time.Duration, synced bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead, s.synced = s.ahead+by, synced
+}
+
 // Set moves the wall clock to an instant.
-func (s *Source) Set(to time.Time) { s.Step(to.Sub(s.Now())) }
+func (s *Source) Set(to time.Time) { s.Step(to.Round(0).Sub(s.Now().Round(0))) }
 
 // Sync tells whether the kernel calls itself synchronised.
 func (s *Source) Sync(on bool) {
