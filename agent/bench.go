@@ -139,7 +139,7 @@ func (b *bench) Busy(id flex.DeviceID) *flex.Refusal {
 		}
 	}
 	now, _ := b.wall.Now()
-	for _, d := range b.board.Running() {
+	for _, d := range b.board.Present() {
 		if d.Window.Start.Sub(now) > nearDispatch || !slices.ContainsFunc(d.Shares, func(s flex.AssetShare) bool { return slices.Contains(b.sharing(id), s.Asset) }) {
 			continue
 		}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"flexd/agent/allocate"
@@ -59,9 +60,20 @@ func (a *Agent) buildWhy() {
 	a.why = why.New(old, now)
 }
 
-// decide is the planner, whose answers are remembered.
+// decide is the planner, whose answers are remembered by what the wall clock
+// shows.
 func (a *Agent) decide(in allocate.Input) allocate.Plan {
 	p := a.bench.decide(in)
-	a.why.Note(in.Now, p)
+	_, ahead := a.wall.Both()
+	told := p
+	if ahead != 0 {
+		told.Targets = slices.Clone(p.Targets)
+		for i := range told.Targets {
+			if u := &told.Targets[i].Until; !u.IsZero() {
+				*u = u.Add(ahead)
+			}
+		}
+	}
+	a.why.Note(in.Now.Add(ahead), told)
 	return p
 }

@@ -34,6 +34,7 @@ type world struct {
 	t     *testing.T
 	dir   string
 	plant *house
+	clock *clocktest.Source
 	proc  *process // nil while it is down
 	up    time.Time
 	down  time.Time
@@ -90,7 +91,7 @@ func everythingKnown() *health.Tracker {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, dir: t.TempDir(), plant: &house{at: time.Now()}, asks: map[flex.InstructionID]*asking{}, calm: map[flex.DeviceID]time.Time{}}
+	w := &world{t: t, dir: t.TempDir(), plant: &house{at: time.Now()}, clock: clocktest.New(true), asks: map[flex.InstructionID]*asking{}, calm: map[flex.DeviceID]time.Time{}}
 	add := func(c cell) {
 		c.house = w.plant
 		w.plant.cells = append(w.plant.cells, &c)
@@ -118,7 +119,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	p := &process{db: db, board: dispatch.NewBoard()}
-	wall := clock.New(clocktest.New(true), time.Time{})
+	wall := clock.New(w.clock, time.Time{})
 	alarms := everythingKnown()
 	var devices []control.Device
 	var settings []control.DeviceSettings
@@ -132,7 +133,7 @@ func (w *world) start() {
 	}
 	p.ctrl = control.New(control.Config{Devices: devices, Settings: settings, Board: p.board, Journal: db, Decide: allocate.Decide,
 		Assets:      []allocate.Asset{{ID: yearAsset, Devices: []flex.DeviceID{"bat1", "bat2"}, Control: allocate.Setpoint}},
-		ExportLimit: exportMost, ImportLimit: importMost, Meter: "grid", Stamp: wall.Stamp, Health: alarms, OnChange: func() { p.engine.Wake() }})
+		ExportLimit: exportMost, ImportLimit: importMost, Meter: "grid", Stamp: wall.Stamp, Steady: wall.Steady, Health: alarms, OnChange: func() { p.engine.Wake() }})
 	p.engine = dispatch.NewEngine(dispatch.Config{Board: p.board, Ledger: book{db}, Progress: p.ctrl, Wall: wall, Health: alarms,
 		Log: slog.New(slog.DiscardHandler), Foresee: p.ctrl.Foresee, Assets: []flex.AssetID{yearAsset}})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -41,7 +41,8 @@ type Board interface {
 	OnChange(fn func())
 }
 
-// Orders are the dispatches that are scheduled or active, and the local holds.
+// Orders are the dispatches that are scheduled or active, in the steady time,
+// and the local holds.
 type Orders interface {
 	Running() []flex.Dispatch
 	Holds() []flex.Hold
@@ -110,6 +111,7 @@ type Config struct {
 	Zone        *time.Location // in which days begin; nil: UTC
 	Lost        bool           // the journal was lost: bring every device to neutral
 	Stamp       func() flex.Stamp
+	Steady      func() time.Time // now, by a clock that is never stepped, as the Board's windows are told; nil: time.Now
 	Quiet       func(flex.DeviceID, time.Time)
 	Health      Health
 	Log         *slog.Logger
@@ -171,6 +173,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Stamp == nil {
 		c.Stamp = func() flex.Stamp { return flex.Stamp{At: time.Now().UTC(), Clock: flex.ClockHoldover} }
+	}
+	if c.Steady == nil {
+		c.Steady = func() time.Time { return time.Now().UTC() }
 	}
 	for _, fn := range []*func(){&c.OnChange, &c.Beat} {
 		if *fn == nil {

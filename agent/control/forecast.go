@@ -35,7 +35,7 @@ func (c *Controller) forecaster(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		found := c.forecast(time.Now().UTC())
+		found := c.forecast(c.cfg.Steady())
 		for id, text := range found {
 			c.cfg.Health.Raise(CodeShortfallAhead, string(id), text)
 			said[id] = forecastUnsays
@@ -73,7 +73,7 @@ func (c *Controller) forecast(now time.Time) map[flex.InstructionID]string {
 		if !f.Known || f.Missing == 0 || f.Missing < total(d)/forecastShare {
 			continue
 		}
-		found[d.ID] = fmt.Sprintf("from %s %v of %v will be missing: %s", f.From.Format("15:04:05Z07:00"), f.Missing, total(d), f.Text)
+		found[d.ID] = fmt.Sprintf("from %s %v of %v will be missing: %s", putOff(f.From, c.stepped()).Format("15:04:05Z07:00"), f.Missing, total(d), f.Text)
 	}
 	return found
 }

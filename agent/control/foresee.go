@@ -25,7 +25,7 @@ const (
 // written, and nothing is known of the sun and the loads to come: what is
 // measured now is taken to last. A battery's losses are not counted.
 func (c *Controller) Foresee(d flex.Dispatch) flex.Foresight {
-	return foresee(c.input(time.Now().UTC()), d, c.cfg.Decide)
+	return foresee(c.input(c.cfg.Steady()), d, c.cfg.Decide)
 }
 
 // foresee walks the time until the dispatch is over.

@@ -16,7 +16,7 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 	short := c.plan.Shortfall
 	orphans := slices.Clone(c.orphans)
 	c.mu.Unlock()
-	now := time.Now().UTC()
+	now := c.cfg.Steady()
 	sums := map[flex.InstructionID]*account{}
 	for _, d := range running {
 		sums[d.ID] = &account{short: short[d.ID], wants: d.Wants(now)}

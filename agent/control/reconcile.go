@@ -48,7 +48,7 @@ func (u *unit) begin(ctx context.Context, release bool) (context.Context, func()
 	for _, s := range u.slots {
 		// Only one that has just become due: one that fails for long must not
 		// cut the others short.
-		if at := s.owed.Load(); at != 0 && time.Now().UnixNano()-at < int64(time.Second) {
+		if at := s.owed.Load(); at != 0 && s.c.cfg.Steady().UnixNano()-at < int64(time.Second) {
 			u.cut()
 		}
 	}

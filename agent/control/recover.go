@@ -65,7 +65,7 @@ func (c *Controller) adopt(ctx context.Context) error {
 		return fmt.Errorf("cannot read the journal of devices: %w", err)
 	}
 	c.loadWear(ctx)
-	now := time.Now().UTC()
+	now := c.cfg.Steady()
 	running, holds := c.cfg.Board.Running(), c.cfg.Board.Holds()
 	for _, e := range entries {
 		s := c.byID[e.Device]
@@ -110,7 +110,7 @@ func (c *Controller) wanting(id flex.DeviceID, running []flex.Dispatch, holds []
 func (c *Controller) serving(id flex.DeviceID, running []flex.Dispatch) []flex.InstructionID {
 	var out []flex.InstructionID
 	for _, d := range running {
-		if !d.Window.Start.After(time.Now()) && slices.Contains(c.devicesOf(d, func(a allocate.Asset) bool { return a.Control != allocate.Observe }), id) {
+		if !d.Window.Start.After(c.cfg.Steady()) && slices.Contains(c.devicesOf(d, func(a allocate.Asset) bool { return a.Control != allocate.Observe }), id) {
 			out = append(out, d.ID)
 		}
 	}

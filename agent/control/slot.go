@@ -35,7 +35,7 @@ type slot struct {
 	set  DeviceSettings
 	book *book
 	due  atomic.Bool  // a release is due
-	owed atomic.Int64 // since when, ns: whatever holds the unit up must give way
+	owed atomic.Int64 // since when, ns of the steady time: whatever holds the unit up must give way
 
 	mu sync.Mutex
 

@@ -27,7 +27,7 @@ func (c *Controller) planner(ctx context.Context) {
 		c.once.Do(func() { close(c.ready) })
 		c.cfg.Beat()
 		wait := tickEvery
-		if until := time.Until(next); !next.IsZero() && until < wait {
+		if until := next.Sub(c.cfg.Steady()); !next.IsZero() && until < wait {
 			wait = max(0, until)
 		}
 		timer.Reset(wait)
@@ -35,24 +35,47 @@ func (c *Controller) planner(ctx context.Context) {
 }
 
 // instant is now, but a boundary that has just come counts to the nanosecond,
-// and small steps of the clock never take one back.
+// and is not taken back. It carries the monotonic reading, by which the age of
+// what was measured is told whatever happens to the wall clock.
 func (c *Controller) instant(boundary time.Time) time.Time {
-	now := time.Now().UTC()
+	now := c.cfg.Steady()
 	if late := now.Sub(boundary); !boundary.IsZero() && late >= -time.Millisecond && late < tickEvery {
-		now = boundary
+		now = now.Add(-late)
 	}
-	if back := c.last.Sub(now); back > 0 && back < tickEvery {
+	if now.Before(c.last) {
 		now = c.last
 	}
 	c.last = now
 	return now
 }
 
+// stepped is how far the clock that the rest of the process reads is ahead of
+// the steady one; a pause between the two readings is no step.
+func (c *Controller) stepped() time.Duration {
+	steady := c.cfg.Steady()
+	by := time.Now().Round(0).Sub(steady.Round(0))
+	if by.Abs() < 20*time.Millisecond {
+		return 0
+	}
+	return by
+}
+
+// putOff puts off an instant, if it is one.
+func putOff(t time.Time, by time.Duration) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(by)
+}
+
 // tick computes the truth once and hands it out. It gives the next instant at
 // which the answer changes by itself.
 func (c *Controller) tick(now time.Time) time.Time {
-	in := c.input(now)
+	in, by := c.input(now), c.stepped()
 	plan := c.cfg.Decide(in)
+	for i := range plan.Targets {
+		plan.Targets[i].Until = putOff(plan.Targets[i].Until, by)
+	}
 	c.mu.Lock()
 	c.plan = plan
 	known := c.known
@@ -68,7 +91,7 @@ func (c *Controller) tick(now time.Time) time.Time {
 			if s == nil {
 				continue
 			}
-			cmd := command{valid: true, target: t, ready: ready[t.Device], next: plan.Next}
+			cmd := command{valid: true, target: t, ready: ready[t.Device], next: putOff(plan.Next, by)}
 			if withhold {
 				cmd.target, cmd.ready = withheld(t), nil
 			}
@@ -156,7 +179,7 @@ func (s *slot) noteDue(now time.Time) {
 		s.owed.Store(0)
 	case s.dueSince.IsZero():
 		s.dueSince = now
-		s.owed.Store(now.UnixNano())
+		s.owed.Store(s.c.cfg.Steady().UnixNano())
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 func stampAt(t time.Time) flex.Stamp {
-	return flex.Stamp{At: t, Clock: flex.ClockSynced, Boot: "b", Since: time.Hour}
+	return flex.Stamp{At: t, Clock: flex.ClockSynced, Boot: "b", Since: t.Sub(noon) + 24*time.Hour}
 }
 
 // offer is a good start for asset a: 5 kW export from noon+1h for an hour.

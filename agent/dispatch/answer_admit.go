@@ -128,6 +128,7 @@ func onTerms(old flex.Record, o flex.Offer, d duty) flex.Record {
 	rec := old
 	rec.Instruction, rec.Notification, rec.Door = o.Instruction, o.Notification, o.Door
 	rec.Revision, rec.Obligation, rec.Declined, rec.Amend = o.Instruction.Revision, o.Obligation.ID, "", nil
+	rec.Moved = 0 // the new window is told by the clock of now
 	return d.onto(rec).With(flex.Unverified, o.Signature == string(flex.Unverified))
 }
 
@@ -156,6 +157,9 @@ func revise(o flex.Offer, rec flex.Record, c Context, text string) Verdict {
 	to := old.State
 	if to != flex.Active || rec.Window.Start.After(c.Now.At) {
 		to = flex.Scheduled
+	}
+	if rec.Window.Start.After(c.Now.At) {
+		rec.Begun = flex.Stamp{}
 	}
 	if to == flex.Scheduled {
 		rec.FirstWrite, rec.EchoAt, rec.ActingAt, rec.DeliverAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}

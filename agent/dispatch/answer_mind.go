@@ -21,7 +21,10 @@ func (e *Engine) answering(ctx context.Context, in flex.Instruction, ob flex.Obl
 	if operator == "" {
 		operator = ob.Operator
 	}
-	a := Answering{Policy: e.cfg.Answers(operator), ByHand: !e.cfg.Market.Responds(), Foresee: e.cfg.Foresee}
+	a := Answering{Policy: e.cfg.Answers(operator), ByHand: !e.cfg.Market.Responds()}
+	if e.cfg.Foresee != nil {
+		a.Foresee = e.foresee
+	}
 	if a.Policy == AnswerNone || a.ByHand && a.Policy != AnswerAsk {
 		return a, nil
 	}
@@ -85,7 +88,7 @@ func (e *Engine) mind(ctx context.Context) error {
 		if seen == nil {
 			seen = e.cfg.Progress.Progress()
 		}
-		next, changed := lapse(rec, e.runs(rec, seen, now.At), e.waiting[id], now)
+		next, changed := lapse(rec, e.runs(rec, seen, now), e.waiting[id], now)
 		if !changed {
 			continue
 		}
@@ -113,9 +116,10 @@ func (e *Engine) answered() []flex.InstructionID {
 
 // runs tells whether control may be at work on the record. A process that has
 // just begun does not know.
-func (e *Engine) runs(rec flex.Record, seen map[flex.InstructionID]flex.Progress, now time.Time) bool {
+func (e *Engine) runs(rec flex.Record, seen map[flex.InstructionID]flex.Progress, now flex.Stamp) bool {
 	p, known := seen[rec.ID]
-	early := !known && !now.Before(rec.Window.Start) && now.Sub(e.began) < settle && !e.began.Before(rec.Window.Start)
+	began := e.begun(now)
+	early := !known && !now.At.Before(rec.Window.Start) && now.At.Sub(began) < settle && !began.Before(rec.Window.Start)
 	return rec.State == flex.Active || p.Engaged || early
 }
 

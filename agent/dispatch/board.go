@@ -27,12 +27,13 @@ type Board struct {
 	holds    map[flex.AssetID]flex.Hold
 	failing  bool
 	carried  func(flex.InstructionID) bool // a stop for everything that was carried out before
+	wall     Wall                          // nil: nobody steps the clock
 	onChange []func()
 }
 
 // entry is a dispatch with what a stop without a target needs.
 type entry struct {
-	dispatch   flex.Dispatch
+	course
 	obligation flex.ObligationID
 }
 
@@ -57,23 +58,67 @@ func (b *Board) OnChange(fn func()) {
 }
 
 // Running are the dispatches that are scheduled or active, stops applied, by
-// id.
+// id, in the steady time that control goes by.
 func (b *Board) Running() []flex.Dispatch {
+	out, ahead := b.present()
+	for i := range out {
+		out[i] = out[i].Put(-ahead)
+	}
+	return out
+}
+
+// Present is Running in what the wall clock shows now.
+func (b *Board) Present() []flex.Dispatch {
+	out, _ := b.present()
+	return out
+}
+
+// present also tells how far the wall clock is ahead of the steady time.
+func (b *Board) present() ([]flex.Dispatch, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now, ahead := b.now()
 	out := make([]flex.Dispatch, 0, len(b.entries))
-	for _, e := range b.entries {
-		d := e.dispatch
+	for id, e := range b.entries {
+		var d flex.Dispatch
+		e.course, d = e.at(now)
+		b.entries[id] = e
 		for _, s := range b.stops {
 			if s.target == d.ID {
-				d.StopAt = earliest(d.StopAt, s.at)
+				d.StopAt = earliest(d.StopAt, earliest(s.at, now.At)) // a stop that was received is none of the future
 			}
 		}
 		d.Shares = slices.Clone(d.Shares)
 		out = append(out, d)
 	}
 	slices.SortFunc(out, func(x, y flex.Dispatch) int { return cmp.Compare(x.ID, y.ID) })
-	return out
+	return out, ahead
+}
+
+// now reads the clock; b.mu is held.
+func (b *Board) now() (flex.Stamp, time.Duration) {
+	if b.wall == nil {
+		return flex.Stamp{At: time.Now().UTC(), Clock: flex.ClockHoldover}, 0
+	}
+	return b.wall.Both()
+}
+
+// on gives the record as it stands at now: begun, and told in what the wall
+// clock shows.
+func (b *Board) on(r flex.Record, now flex.Stamp) flex.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.entries[r.ID]
+	if !ok {
+		return r
+	}
+	var d flex.Dispatch
+	e.course, d = e.at(now)
+	b.entries[r.ID] = e
+	if e.dispatch = d; e.same(r) {
+		return r
+	}
+	return e.onto(r)
 }
 
 // Holds are the local orders in force, by asset.
@@ -168,6 +213,7 @@ func (b *Board) Lift(asset flex.AssetID) {
 func (b *Board) put(recs ...flex.Record) {
 	b.change(func() bool {
 		fresh := false
+		now, _ := b.now()
 		for _, r := range recs {
 			old, shown := b.entries[r.ID]
 			if r.State != flex.Scheduled && r.State != flex.Active {
@@ -175,21 +221,19 @@ func (b *Board) put(recs ...flex.Record) {
 				fresh = fresh || shown
 				continue
 			}
-			e := entry{
-				dispatch:   r.Dispatch(),
-				obligation: r.Obligation,
-			}
+			e := entry{course: courseOf(r), obligation: r.Obligation}
+			e.follow(old.course)
 			b.entries[r.ID] = e
 			// Control looks every second anyway: thousands for other days
 			// need not wake it one by one.
-			soon := time.Until(r.Window.Start) < soonEnough || shown && time.Until(old.dispatch.Window.Start) < soonEnough
-			fresh = fresh || soon && (!shown || !e.same(old))
+			soon := r.Window.Start.Sub(now.At) < soonEnough || shown && old.dispatch.Window.Start.Sub(now.At) < soonEnough
+			fresh = fresh || soon && (!shown || !e.alike(old))
 		}
 		return fresh
 	})
 }
 
-func (e entry) same(o entry) bool {
+func (e entry) alike(o entry) bool {
 	d, x := e.dispatch, o.dispatch
 	return e.obligation == o.obligation && d.ID == x.ID && d.Revision == x.Revision && slices.Equal(d.Shares, x.Shares) &&
 		d.Window.Start.Equal(x.Window.Start) && d.Window.End.Equal(x.Window.End) && d.StopAt.Equal(x.StopAt)

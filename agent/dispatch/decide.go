@@ -25,8 +25,8 @@ func (e *Engine) decide(ctx context.Context) error {
 	slices.SortStableFunc(offers, func(a, b flex.Offer) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, o := range offers {
 		if isStop(o.Instruction) && !forged(o) {
-			now, _ := e.cfg.Wall.Now()
-			e.cfg.Board.StopNow(o.Instruction, earliest(o.Received.At, now))
+			now := e.cfg.Wall.Stamp()
+			e.cfg.Board.StopNow(o.Instruction, earliest(sinceReceived(o, now).At, now.At))
 		}
 	}
 	held, began := false, time.Now()

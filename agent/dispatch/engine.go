@@ -67,7 +67,7 @@ type Engine struct {
 	unsure    map[key]bool // of a try under way: might an earlier one have arrived?
 	held      bool         // an offer waits for the clock
 	recovered bool
-	began     time.Time   // of Run
+	began     flex.Stamp  // of Run
 	sick      atomic.Bool // the store's alarm is raised
 	teller    atomic.Pointer[Answers]
 }
@@ -94,7 +94,7 @@ func NewEngine(cfg Config) *Engine {
 		waiting: map[flex.InstructionID]bool{}, warned: map[alert]bool{}, unsure: map[key]bool{},
 	}
 	cfg.Board.mu.Lock()
-	cfg.Board.carried = e.carriedOut
+	cfg.Board.carried, cfg.Board.wall = e.carriedOut, cfg.Wall
 	cfg.Board.mu.Unlock()
 	return e
 }
@@ -174,7 +174,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	e.began, _ = e.cfg.Wall.Now()
+	e.began = e.cfg.Wall.Stamp()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -233,6 +233,9 @@ func (e *Engine) runOn(ctx context.Context) error {
 
 // look decides what waits, and follows what runs.
 func (e *Engine) look(ctx context.Context) error {
+	if err := e.courses(ctx); err != nil {
+		return err
+	}
 	if err := e.decide(ctx); err != nil {
 		return err
 	}

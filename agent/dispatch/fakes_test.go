@@ -20,6 +20,8 @@ import (
 
 // ledger is a store in memory that can fail and hang.
 type ledger struct {
+	machine *clocktest.Source // it outlives the process as well
+
 	mu     sync.Mutex
 	offers []flex.Offer
 	recs   map[flex.InstructionID]flex.Record
@@ -275,7 +277,10 @@ func newRig(t *testing.T, led *ledger, wall Wall, before ...func(*rig)) *rig {
 	r := &rig{led: led, board: NewBoard(), alarms: &alarms{on: map[string]bool{}}}
 	r.hands = &hands{board: r.board, seen: map[flex.InstructionID]flex.Progress{}}
 	if wall == nil {
-		wall = clock.New(clocktest.New(true), time.Time{})
+		if led.machine == nil {
+			led.machine = clocktest.New(true)
+		}
+		wall = clock.New(led.machine, time.Time{})
 	}
 	for _, fn := range before {
 		fn(r)

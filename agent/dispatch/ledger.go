@@ -48,6 +48,9 @@ type Progress interface {
 type Wall interface {
 	Now() (time.Time, flex.ClockTrust)
 	Stamp() flex.Stamp
+	// Both is Stamp, and how far the wall clock is ahead of the steady one that
+	// control goes by: it was stepped by that much since this process began.
+	Both() (now flex.Stamp, ahead time.Duration)
 }
 
 // Health takes alarms.

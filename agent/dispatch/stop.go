@@ -21,8 +21,8 @@ func stop(o flex.Offer, c Context) Verdict {
 	}
 	ids, hits := aims(in, c)
 	at := c.Now
-	if o.Received.At.Before(at.At) && !o.Received.At.IsZero() {
-		at = o.Received
+	if got := sinceReceived(o, c.Now); got.At.Before(at.At) && !got.At.IsZero() {
+		at = got
 	}
 	reason := flex.ReasonStopped
 	if in.Kind != flex.KindStop {

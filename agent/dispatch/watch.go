@@ -54,14 +54,15 @@ func (e *Engine) follow(ctx context.Context) error {
 			continue // the clock cannot tell whether its window is open
 		}
 		p, known := seen[id]
-		if !known && old.State == flex.Scheduled && over(old, now.At) && now.At.Sub(e.began) < settle && !e.began.Before(endsAt(old)) {
+		rec := e.cfg.Board.on(old, now)
+		if began := e.begun(now); !known && old.State == flex.Scheduled && over(rec, now.At) && now.At.Sub(began) < settle && !began.Before(endsAt(rec)) {
 			continue // over before this process began: control looks first whether anything is still held
 		}
-		next, err := Follow(old, p, known, now)
+		next, err := Follow(rec, shown(p, now), known, now)
 		if err != nil {
 			return err
 		}
-		next = e.latch.hold(old, next, now.At)
+		next = e.latch.hold(old, next, time.Now())
 		e.alarm(old, next)
 		if !changed(old, next) {
 			e.show(old, now)
@@ -76,7 +77,7 @@ func (e *Engine) follow(ctx context.Context) error {
 
 // changed tells whether there is something to store.
 func changed(a, b flex.Record) bool {
-	return len(a.Steps) != len(b.Steps) || !sameConditions(a, b) ||
+	return len(a.Steps) != len(b.Steps) || !sameConditions(a, b) || !courseOf(a).same(b) ||
 		!a.FirstWrite.Equal(b.FirstWrite) || !a.EchoAt.Equal(b.EchoAt) ||
 		!a.ActingAt.Equal(b.ActingAt) || !a.DeliverAt.Equal(b.DeliverAt)
 }
