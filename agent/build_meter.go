@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"flexd/agent/config"
+	"flexd/agent/dispatch"
 	"flexd/agent/flex"
 	"flexd/agent/meter"
 	"flexd/store"
@@ -39,7 +40,8 @@ func metered(assets []config.Asset) []meter.Asset {
 	for i, a := range assets {
 		out[i] = meter.Asset{ID: a.MarketID, Meter: a.Meter, Devices: a.Devices}
 		if b := a.Baseline; b != nil {
-			out[i].Rule = &meter.Rule{Method: b.Method, Fallback: b.Fallback, Span: b.Span}
+			out[i].Rule = &meter.Rule{Method: b.Method, Fallback: b.Fallback, Span: b.Span, Step: b.Step, Days: b.Days, RestDays: b.RestDays,
+				Lookback: b.Lookback, Adjust: b.Adjust, Holiday: func(date string) bool { return dispatch.BankHoliday(b.Holidays, date) }}
 		}
 	}
 	return out

@@ -1,6 +1,18 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Methods of baselines.
+var baselines = []string{"zero", "nominated", "recent", "10-of-10"}
+
+// ofTen are the keys that only 10-of-10 has.
+var ofTen = []string{"step", "days", "rest_days", "lookback", "adjust", "holidays"}
 
 // baseline reads what an asset's dispatches are held against.
 func baseline(asset object, control string) *Baseline {
@@ -15,11 +27,11 @@ func baseline(asset object, control string) *Baseline {
 		asset.get("reference").problem("add baseline: {method: recent}; `flexd config reference` shows the others", "names no baseline")
 		return nil
 	}
-	o := at.object("method", "fallback", "minutes")
+	o := at.object(append([]string{"method", "fallback", "minutes"}, ofTen...)...)
 	if !o.get("method").given() {
-		o.get("method").problem("choose zero, nominated or recent", "is missing")
+		o.get("method").problem("choose "+strings.Join(baselines, " or "), "is missing")
 	}
-	b := &Baseline{Method: o.get("method").choice("", []string{"zero", "nominated", "recent"})}
+	b := &Baseline{Method: o.get("method").choice("", baselines)}
 	// Where the watts depend on it a wrong baseline is worse than a refusal.
 	safe := "zero"
 	if control == "meter" {
@@ -33,5 +45,36 @@ func baseline(asset object, control string) *Baseline {
 	if v := o.get("fallback"); v.given() && (b.Fallback == b.Method || b.Method == "zero") {
 		v.problem("choose another, or remove it", "is no way out of method %s", b.Method)
 	}
+	b.ofTen(o)
 	return b
+}
+
+// ofTen reads the settings of 10-of-10.
+func (b *Baseline) ofTen(o object) {
+	if b.Method != "10-of-10" {
+		for _, k := range ofTen {
+			if v := o.get(k); v.given() {
+				v.problem("remove it, or set method: 10-of-10", "is for method 10-of-10 only")
+			}
+		}
+		return
+	}
+	b.Step = map[string]time.Duration{"30m": 30 * time.Minute, "15m": 15 * time.Minute}[o.get("step").choice("30m", []string{"30m", "15m"})]
+	b.Days = o.get("days").number(10, 1, 30)
+	b.RestDays = o.get("rest_days").number(4, 1, 20)
+	b.Lookback = o.get("lookback").number(60, 7, 90)
+	b.Holidays = o.get("holidays").choice("england-and-wales", []string{"england-and-wales", "scotland", "northern-ireland", "none"})
+	b.Adjust = 2000 // 20 %
+	if v := o.get("adjust"); v.given() && !(v.node.Kind == yaml.ScalarNode && slices.Contains([]string{"off", "false"}, v.node.Value)) {
+		b.Adjust = v.percent()
+	} else if v.given() {
+		b.Adjust = 0
+	}
+}
+
+// localDays checks that days can be told apart as people at the site do.
+func localDays(at value, a Asset, site value) {
+	if b := a.Baseline; b != nil && b.Method == "10-of-10" && !scalar(site, "timezone").given() {
+		scalar(at, "baseline").problem("set site.timezone, such as Europe/London", "compares days of the local clock")
+	}
 }

@@ -215,6 +215,13 @@ type Baseline struct {
 	Method   string        // zero, nominated, recent, 10-of-10
 	Fallback string        // refuse, zero, recent
 	Span     time.Duration // recent: whole minutes before the notice
+
+	Step     time.Duration // 10-of-10
+	Days     int           // working days that are averaged
+	RestDays int           // the same of weekends and bank holidays
+	Lookback int           // calendar days
+	Adjust   flex.Percent  // cap of the same-day adjustment; 0: none
+	Holidays string        // region of the bank holidays
 }
 
 // Local is the page and the command socket.

@@ -166,6 +166,7 @@ func (b builder) combineAssets(o object, c *Config, refer func(value, flex.Devic
 		seen[a.MarketID] = true
 		refer(scalar(at, "meter"), a.Meter, true)
 		b.meterControl(at, a, c)
+		localDays(at, a, value{r: b.r, node: o.fields["site"], path: "site"})
 		for j, id := range a.Devices {
 			dev := value{r: b.r, node: nodeAt(scalar(at, "devices").node, j), path: fmt.Sprintf("%s.devices[%d]", at.path, j)}
 			refer(dev, id, false)

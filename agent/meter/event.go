@@ -11,7 +11,7 @@ import (
 func (m *Meter) LooksBack() time.Duration {
 	var most time.Duration
 	for _, g := range m.assets {
-		most = max(most, g.Rule.minutesBack())
+		most = max(most, g.Rule.minutesBack(), g.Rule.daysBack())
 	}
 	return most
 }

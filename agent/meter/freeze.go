@@ -12,39 +12,37 @@ import (
 // notice; false where the asset counts from zero. A refusal says why there is
 // none.
 func (m *Meter) Baseline(ctx context.Context, id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	g := m.ruled(id)
+	if g == nil {
+		return flex.Baseline{}, false, nil
+	}
+	b, err := m.freeze(ctx, g, Question{Asset: id, Window: w, Notice: notice})
+	return b, true, err
+}
+
+// ruled is the asset if it has a baseline.
+func (m *Meter) ruled(id flex.AssetID) *gather {
 	for _, g := range m.assets {
 		if g.ID == id && g.Rule != nil {
-			b, err := m.freeze(ctx, g, Question{Asset: id, Window: w, Notice: notice})
-			return b, true, err
+			return g
 		}
 	}
-	return flex.Baseline{}, false, nil
+	return nil
 }
 
 // Try is Baseline without consequences: nothing is raised.
 func (m *Meter) Try(ctx context.Context, id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, g := range m.assets {
-		if g.ID == id && g.Rule != nil {
-			if now, trust := m.cfg.Wall.Now(); trust != flex.ClockUntrusted {
-				m.collect(now)
-			}
-			return m.by(ctx, g.Rule.Method, g, Question{Asset: id, Window: w, Notice: notice})
-		}
+	g := m.ruled(id)
+	if g == nil {
+		return flex.Baseline{}, flex.Refuse(flex.ReasonNoBaseline, "asset %s counts from zero", id)
 	}
-	return flex.Baseline{}, flex.Refuse(flex.ReasonNoBaseline, "asset %s counts from zero", id)
+	return m.by(ctx, g.Rule.Method, g, Question{Asset: id, Window: w, Notice: notice})
 }
 
-// freeze computes by the rule, or by its fallback, aloud; mu is held.
+// freeze computes by the rule, or by its fallback, aloud.
 func (m *Meter) freeze(ctx context.Context, g *gather, q Question) (flex.Baseline, error) {
 	if q.Window.Open() {
 		return flex.Baseline{}, flex.Refuse(flex.ReasonNoBaseline, "no baseline of %s: the window has no end", g.ID)
-	}
-	if now, trust := m.cfg.Wall.Now(); trust != flex.ClockUntrusted {
-		m.collect(now)
 	}
 	b, err := m.by(ctx, g.Rule.Method, g, q)
 	if err == nil {
@@ -67,14 +65,24 @@ func (m *Meter) by(ctx context.Context, method string, g *gather, q Question) (f
 	switch method {
 	case MethodZero:
 		return Zero(q, ""), nil
-	case MethodRecent:
-		return Recent(q, g.minutes, g.Rule.span(), m.disturbed(g.ID, false))
-	case MethodNominated:
+	case MethodNominated: // without the lock: whoever has a reading never waits for a disk
 		nom, _, err := m.cfg.Shelf.Nomination(ctx, g.ID)
 		if err != nil {
 			return flex.Baseline{}, fmt.Errorf("cannot read what was nominated: %w", err)
 		}
 		return Nominated(q, nom)
+	}
+	now, trust := m.cfg.Wall.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if trust != flex.ClockUntrusted {
+		m.collect(now)
+	}
+	switch method {
+	case MethodRecent:
+		return Recent(q, g.minutes, g.Rule.span(), m.disturbed(g.ID, false))
+	case MethodTenOfTen:
+		return TenOfTen(q, g.days, *g.Rule, m.cfg.Zone, m.disturbed(g.ID, true))
 	}
 	return flex.Baseline{}, fmt.Errorf("method %q is not known", method)
 }

@@ -84,6 +84,7 @@ type gather struct {
 	Asset
 	sources map[flex.DeviceID]*source
 	minutes []flex.Interval // the last hours, by start
+	days    []flex.Interval // quarters of the last weeks, by start
 }
 
 // New builds a Meter that knows nothing yet: Load follows.
@@ -116,14 +117,21 @@ func (m *Meter) Load(ctx context.Context, now time.Time) {
 		m.cfg.Log.Warn("what was measured of the intervals under way is lost", "error", err)
 	}
 	for _, g := range m.assets {
-		back := g.Rule.minutesBack()
-		if back == 0 {
-			continue
-		}
-		if g.minutes, err = m.cfg.Shelf.Intervals(ctx, g.ID, steps[0], now.Add(-back), now.Add(steps[0])); err != nil {
-			m.cfg.Log.Error("the intervals of an asset cannot be read, its history begins anew", "asset", g.ID, "error", err)
-		}
+		g.minutes = m.load(ctx, g.ID, steps[0], g.Rule.minutesBack(), now)
+		g.days = m.load(ctx, g.ID, steps[1], g.Rule.daysBack(), now)
 	}
+}
+
+// load reads what is kept of an asset for as long as its rule looks back.
+func (m *Meter) load(ctx context.Context, id flex.AssetID, step, back time.Duration, now time.Time) []flex.Interval {
+	if back == 0 {
+		return nil
+	}
+	list, err := m.cfg.Shelf.Intervals(ctx, id, step, now.Add(-back), now.Add(step))
+	if err != nil {
+		m.cfg.Log.Error("the intervals of an asset cannot be read, its history begins anew", "asset", id, "error", err)
+	}
+	return list
 }
 
 // resume reads the state of the intervals that were not over.
@@ -221,6 +229,8 @@ func (m *Meter) collect(now time.Time) {
 				m.pending[g.ID] = append(m.pending[g.ID], i)
 				if step == time.Minute {
 					g.minutes = remember(g.minutes, i, now.Add(-g.Rule.minutesBack()))
+				} else {
+					g.days = remember(g.days, i, now.Add(-g.Rule.daysBack()))
 				}
 			}
 		}

@@ -13,6 +13,7 @@ const (
 	MethodZero      = "zero"
 	MethodNominated = "nominated"
 	MethodRecent    = "recent"
+	MethodTenOfTen  = "10-of-10"
 
 	FallbackRefuse = "refuse"
 	FallbackZero   = MethodZero
@@ -29,6 +30,16 @@ type Rule struct {
 	Method   string
 	Fallback string
 	Span     time.Duration // recent: whole minutes that are averaged, at most 2 h
+
+	Step     time.Duration // 10-of-10: 15 or 30 minutes
+	Days     int           // working days that are averaged
+	RestDays int           // the same of weekends and bank holidays
+	Lookback int           // calendar days
+	// Adjust caps the same-day adjustment, as a part of the mean magnitude of
+	// the baseline; 0: no adjustment.
+	Adjust flex.Percent
+	// Holiday tells whether a local date (YYYY-MM-DD) is a bank holiday.
+	Holiday func(date string) bool
 }
 
 // minutesBack is how long one-minute intervals are remembered for it.
@@ -37,6 +48,14 @@ func (r *Rule) minutesBack() time.Duration {
 		return 0
 	}
 	return recentMost + time.Hour
+}
+
+// daysBack is the same for quarters of an hour.
+func (r *Rule) daysBack() time.Duration {
+	if r == nil || r.Method != MethodTenOfTen {
+		return 0
+	}
+	return time.Duration(r.Lookback+3) * 24 * time.Hour
 }
 
 // Question is what a baseline is wanted for.

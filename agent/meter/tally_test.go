@@ -59,6 +59,20 @@ func TestPowerIsSplitAtTheLabel(t *testing.T) {
 	}
 }
 
+func TestWhereAGapBegins(t *testing.T) {
+	for silence, want := range map[int64]int64{10_000: 10_000, 10_001: 0} {
+		s := feed(point{At: t0.UnixMilli(), Power: watts(1)}, point{At: t0.UnixMilli() + silence, Power: watts(1)})
+		if y, _ := s.take(1, t0.UnixMilli()); y.Seen != want {
+			t.Errorf("%d ms of silence: %d ms measured", silence, y.Seen)
+		}
+	}
+	for seen, want := range map[int64]flex.Quality{891_000: flex.QualityPower, 890_999: flex.QualityEstimated} {
+		if i, _ := (tally{Seen: seen}).close(steps[1], 0); i.Quality != want {
+			t.Errorf("%d ms measured: %s", seen, i.Quality)
+		}
+	}
+}
+
 func TestAGapIsToldAndFilledWithTheMean(t *testing.T) {
 	s := &source{}
 	for sec := int64(0); sec <= 900; sec++ {
