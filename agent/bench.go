@@ -85,7 +85,7 @@ func (b *bench) standing(id flex.DeviceID) control.Standing {
 	if !judged && b.required {
 		s.Refusal = flex.Refuse(flex.ReasonUncontrollable, "the commissioning record of %s was not looked at yet", id)
 	}
-	return control.Standing{Refusal: s.Refusal, Settle: s.Tuning.Settle, Revert: s.Tuning.Revert}
+	return control.Standing{Refusal: s.Refusal, Lead: s.Tuning.Lead, Settle: s.Tuning.Settle, Revert: s.Tuning.Revert}
 }
 
 // judge compares the records with the devices until ctx ends.

@@ -31,12 +31,12 @@ func Decide(in Input) Plan {
 	}
 }
 
-// next is the earliest instant after now at which a dispatch begins, ends or
-// is stopped.
+// next is the earliest instant after now at which a device is told of a
+// dispatch, or one begins, ends or is stopped.
 func next(in Input) time.Time {
 	var out time.Time
 	for _, d := range in.Dispatches {
-		for _, t := range []time.Time{d.Window.Start, d.Window.End, d.StopAt} {
+		for _, t := range append(leads(in, d), d.Window.Start, d.Window.End, d.StopAt) {
 			if t.After(in.Now) && (out.IsZero() || t.Before(out)) {
 				out = t
 			}
@@ -49,11 +49,16 @@ func next(in Input) time.Time {
 type work struct {
 	in     Input
 	wants  []flex.Dispatch // those that ask for power now, by start and id
+	coming []flex.Dispatch // those that begin within MaxLead
 	slots  []slot
 	byID   map[flex.DeviceID]*slot
 	short  map[flex.InstructionID]Shortfall
 	alarms []Alarm
 	state  State
+}
+
+func byStart(a, b flex.Dispatch) int {
+	return cmp.Or(a.Window.Start.Compare(b.Window.Start), cmp.Compare(a.ID, b.ID))
 }
 
 func newWork(in Input) *work {
@@ -68,9 +73,7 @@ func newWork(in Input) *work {
 			w.wants = append(w.wants, d)
 		}
 	}
-	slices.SortFunc(w.wants, func(a, b flex.Dispatch) int {
-		return cmp.Or(a.Window.Start.Compare(b.Window.Start), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(w.wants, byStart)
 	for i := range in.Devices {
 		d := &in.Devices[i]
 		s := &w.slots[i]
@@ -83,6 +86,7 @@ func newWork(in Input) *work {
 		}
 		w.byID[d.ID] = s
 	}
+	w.coming = w.early()
 	w.uses()
 	for i := range w.slots {
 		w.slots[i].room(in.Now)
@@ -130,25 +134,11 @@ func holdText(h flex.Hold) string {
 
 // asset gives one asset's wish to its devices.
 func (w *work) asset(a *Asset) {
-	var claims []claim
-	var wish, reference flex.Watts
-	var until time.Time
-	for _, d := range w.wants {
-		for _, sh := range d.Shares {
-			if sh.Asset != a.ID {
-				continue
-			}
-			claims = append(claims, claim{d.ID, sh.Power})
-			wish += sh.Power
-			if b := d.Baseline(a.ID, w.in.Now); b != 0 {
-				reference = b
-			}
-			until = earlier(until, endOf(d))
-		}
-	}
-	if len(claims) == 0 {
+	ds, ahead := w.of(a)
+	if len(ds) == 0 {
 		return
 	}
+	claims, wish, reference, until := w.claims(a, ds, w.in.Now.Add(ahead))
 	var limits []limit
 	how := ""
 	if a.Control == Meter {
@@ -161,6 +151,10 @@ func (w *work) asset(a *Asset) {
 	}
 	over := wish - rest
 	storage, pv := w.gather(a, claims, until, &limits)
+	if ahead > 0 {
+		defer w.onlyDue(a, ahead)
+		pv = nil
+	}
 	if a.Control == Meter {
 		for _, s := range storage {
 			s.why("meter", wish, "asset %s is asked for %v: %s", a.ID, wish, how)
@@ -180,6 +174,25 @@ func (w *work) asset(a *Asset) {
 		}
 	}
 	w.miss(rest+over, claims, limits)
+}
+
+// claims are what the dispatches ask of an asset, together and from which
+// reference, at an instant.
+func (w *work) claims(a *Asset, ds []flex.Dispatch, at time.Time) (claims []claim, wish, reference flex.Watts, until time.Time) {
+	for _, d := range ds {
+		for _, sh := range d.Shares {
+			if sh.Asset != a.ID {
+				continue
+			}
+			claims = append(claims, claim{d.ID, sh.Power, at.After(w.in.Now)})
+			wish += sh.Power
+			if b := d.Baseline(a.ID, at); b != 0 {
+				reference = b
+			}
+			until = earlier(until, endOf(d))
+		}
+	}
+	return claims, wish, reference, until
 }
 
 // gather finds the devices of the asset that can take part, and notes why
@@ -282,7 +295,7 @@ func (w *work) miss(missing flex.Watts, claims []claim, limits []limit) {
 	parts := make([]part, len(claims))
 	same := false
 	for i, c := range claims {
-		if c.share > 0 == (missing > 0) {
+		if c.share > 0 == (missing > 0) && !c.early {
 			parts[i] = part{key: string(c.id), weight: uint64(c.share.Abs())}
 			same = true
 		}
@@ -345,7 +358,7 @@ func (w *work) unknownAssets() {
 	for _, d := range w.wants {
 		for _, sh := range d.Shares {
 			if !known[sh.Asset] {
-				w.miss(sh.Power, []claim{{d.ID, sh.Power}}, []limit{{flex.ReasonUnknownAsset, "", 0, fmt.Sprintf("asset %s is not configured", sh.Asset)}})
+				w.miss(sh.Power, []claim{{d.ID, sh.Power, false}}, []limit{{flex.ReasonUnknownAsset, "", 0, fmt.Sprintf("asset %s is not configured", sh.Asset)}})
 			}
 		}
 	}

@@ -53,12 +53,9 @@ func (d Device) Full() flex.Percent {
 func (w *work) uses() {
 	for _, a := range w.in.Assets {
 		use := flex.UseNormal
-		for _, d := range w.wants {
-			for _, sh := range d.Shares {
-				if sh.Asset == a.ID {
-					use = max(use, d.Use)
-				}
-			}
+		ds, _ := w.of(&a)
+		for _, d := range ds {
+			use = max(use, d.Use)
 		}
 		for _, id := range a.Devices {
 			if s := w.byID[id]; s != nil {

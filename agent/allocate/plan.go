@@ -68,7 +68,8 @@ type Device struct {
 	ReserveSoC flex.Percent
 	MaxSoC     flex.Percent // not charged above; 0: full
 	Owner      Owner
-	GridCharge bool // consent to charge from the grid where the device tells PV and grid apart
+	Lead       time.Duration // told so much before a start, at most MaxLead: reaction and ramp
+	GridCharge bool          // consent to charge from the grid where the device tells PV and grid apart
 	Reading    *flex.Reading
 	Online     bool
 	// Foreign, when set, forbids control: a limit set by others.

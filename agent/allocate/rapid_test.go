@@ -188,7 +188,8 @@ func TestARestartAtAnyStepEqualsNoRestart(t *testing.T) {
 					rd.Power = &w
 				case flex.OrderNone:
 				}
-				d.Reading, devices[i] = &rd, d
+				d.Reading = &rd
+				devices[i] = d
 			}
 			in.State, other.State = a.State, b.State
 			in.Now = in.Now.Add(5 * time.Second)

@@ -31,6 +31,7 @@ type limit struct {
 type claim struct {
 	id    flex.InstructionID
 	share flex.Watts
+	early bool // its window has not begun: nothing can be missing yet
 }
 
 // slot is one device while the plan is made.

@@ -175,6 +175,7 @@ type Device struct {
 	Reserve      flex.Percent
 	MaxSoC       flex.Percent // 0: full
 	Owner        Owner
+	Lead         *time.Duration // told so much before a start; nil: as measured at commissioning
 	GridCharge   bool
 	AdoptLimit   bool
 	MaxPower     flex.Watts    // magnitude, 0: the device's own rating

@@ -168,7 +168,7 @@ func (b builder) site(v value) Site {
 }
 
 func (b builder) device(v value) Device {
-	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "max_soc", "owner", "grid_charge",
+	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "max_soc", "owner", "lead", "grid_charge",
 		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership", "contests", "rest", "write_budget")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
@@ -220,6 +220,13 @@ func (b builder) device(v value) Device {
 	}
 	if d.MaxCharge != 0 && (d.Driver == "map" || d.Role == flex.RolePV || d.Role == flex.RoleMeter) {
 		o.get("max_charge_rate").problem("remove it", "is for storage that is controlled by SunSpec model 124")
+	}
+	if at := o.get("lead"); at.given() {
+		lead := at.duration(0, 0, 30*time.Second)
+		d.Lead = &lead
+		if d.Role == flex.RolePV || d.Role == flex.RoleMeter {
+			at.problem("remove it", "is for storage only: generation is turned down from what it gives at the start")
+		}
 	}
 	b.energy(o, d)
 	return d

@@ -65,7 +65,8 @@ type DeviceSettings struct {
 	ID         flex.DeviceID
 	Role       flex.Role // "" when the device tells
 	ReserveSoC flex.Percent
-	MaxSoC     flex.Percent // 0: full
+	MaxSoC     flex.Percent   // 0: full
+	Lead       *time.Duration // told so much before a start; nil: as measured
 	Owner      allocate.Owner
 	Cycles     int // full cycles a day that the owner allows, hundredths; 0: no bound
 	GridCharge bool
@@ -87,6 +88,7 @@ type Budget interface {
 // Standing is what is known of a device by having tried it at the site.
 type Standing struct {
 	Refusal *flex.Refusal // when set, it must not be planned with
+	Lead    time.Duration // from a write until the first watt, 0: not measured
 	Settle  time.Duration // from a write until the power is there, 0: not measured
 	Revert  time.Duration // it falls back after so long without a refresh, 0: not measured
 }

@@ -12,6 +12,9 @@ import (
 // release takes well under a second where the device answers.
 const releaseGrace = 2 * time.Second
 
+// mostLead is how early a device may be told of a dispatch.
+const mostLead = 30 * time.Second
+
 // over tells whether the record asks for nothing any more at now.
 func over(rec flex.Record, now time.Time) bool { return !now.Before(endsAt(rec)) }
 
@@ -58,14 +61,14 @@ func followPending(rec flex.Record, now flex.Stamp) (flex.Record, error) {
 	return rec, nil
 }
 
-// gatherFacts keeps the first time of each fact. Facts from before the
-// window belong to an earlier life of the same id.
+// gatherFacts keeps the first time of each fact. A slow device is told ahead of
+// the start; facts from longer before belong to an earlier life of the same id.
 func gatherFacts(rec flex.Record, p flex.Progress) flex.Record {
 	for _, f := range []struct {
 		to   *time.Time
 		seen time.Time
 	}{{&rec.FirstWrite, p.FirstWrite}, {&rec.EchoAt, p.EchoAt}, {&rec.ActingAt, p.ActingAt}, {&rec.DeliverAt, p.DeliverAt}} {
-		if f.to.IsZero() && !f.seen.Before(rec.Window.Start) && !f.seen.IsZero() {
+		if f.to.IsZero() && !f.seen.Before(rec.Window.Start.Add(-mostLead)) && !f.seen.IsZero() {
 			*f.to = f.seen
 		}
 	}
@@ -85,7 +88,11 @@ func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stam
 	case now.At.Before(rec.Window.Start):
 		return rec, nil
 	case !rec.EchoAt.IsZero():
-		rec, err := Step(rec, Event{To: flex.Active, Fact: at(now, rec.EchoAt), Text: "every device holds its setpoint"})
+		since := rec.EchoAt
+		if since.Before(rec.Window.Start) {
+			since = rec.Window.Start
+		}
+		rec, err := Step(rec, Event{To: flex.Active, Fact: at(now, since), Text: "every device holds its setpoint"})
 		if err != nil {
 			return rec, err
 		}

@@ -1,0 +1,98 @@
+package allocate
+
+import (
+	"slices"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// MaxLead bounds how early a device is told: for so long it may give power that
+// nobody has asked for yet.
+const MaxLead = 30 * time.Second
+
+// lead is how much earlier than the start the device is told.
+func (d *Device) lead() time.Duration {
+	if d.Role != flex.RoleStorage && d.Role != flex.RoleHybrid {
+		return 0 // generation is turned down from what it gives at the start
+	}
+	return min(max(0, d.Lead), MaxLead)
+}
+
+// early are the dispatches that begin within MaxLead.
+func (w *work) early() []flex.Dispatch {
+	var out []flex.Dispatch
+	for _, d := range w.in.Dispatches {
+		ahead := d.Window.Start.Sub(w.in.Now)
+		if ahead > 0 && ahead <= MaxLead && d.Wants(d.Window.Start) {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, byStart)
+	return out
+}
+
+// of are the dispatches that an asset is driven for: those that ask for power
+// now; for an asset at rest those that begin next, and how far ahead, if one of
+// its devices is so slow that it must be told now. Where something runs, the
+// devices are under way: two powers would add up.
+func (w *work) of(a *Asset) (ds []flex.Dispatch, ahead time.Duration) {
+	if ds = naming(w.wants, a.ID); len(ds) > 0 {
+		return ds, 0
+	}
+	ds = naming(w.coming, a.ID)
+	if len(ds) == 0 {
+		return nil, 0
+	}
+	start := ds[0].Window.Start
+	ds = slices.DeleteFunc(ds, func(d flex.Dispatch) bool { return !d.Window.Start.Equal(start) })
+	ahead = start.Sub(w.in.Now)
+	for _, id := range a.Devices {
+		if s := w.byID[id]; s != nil && s.dev.lead() >= ahead {
+			return ds, ahead
+		}
+	}
+	return nil, 0
+}
+
+func naming(ds []flex.Dispatch, id flex.AssetID) []flex.Dispatch {
+	var out []flex.Dispatch
+	for _, d := range ds {
+		if slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == id }) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// onlyDue takes the target back from the devices whose lead has not come.
+func (w *work) onlyDue(a *Asset, ahead time.Duration) {
+	for _, id := range a.Devices {
+		s := w.byID[id]
+		switch {
+		case s == nil:
+		case s.dev.lead() >= ahead:
+			s.why("lead", s.want, "%s is told %v before the start", id, s.dev.lead())
+		default:
+			s.wanted, s.set, s.capped, s.want, s.cap = false, false, false, 0, 0
+			s.whys, s.claims, s.until = nil, nil, time.Time{}
+		}
+	}
+}
+
+// leads are the instants at which the devices of a dispatch's assets are told.
+func leads(in Input, d flex.Dispatch) []time.Time {
+	var out []time.Time
+	for _, a := range in.Assets {
+		if a.Control == Observe || !slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == a.ID }) {
+			continue
+		}
+		for i := range in.Devices {
+			dev := &in.Devices[i]
+			if l := dev.lead(); l > 0 && slices.Contains(a.Devices, dev.ID) {
+				out = append(out, d.Window.Start.Add(-l))
+			}
+		}
+	}
+	return out
+}
