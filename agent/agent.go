@@ -18,6 +18,7 @@ import (
 	"flexd/agent/local"
 	"flexd/agent/meter"
 	"flexd/agent/piclo"
+	"flexd/agent/preflight"
 	"flexd/agent/run"
 	"flexd/agent/why"
 	"flexd/drivers"
@@ -64,6 +65,7 @@ type Agent struct {
 	relay      *ingress.RelayDoor // nil when there is no such door
 	poller     *ingress.Poller
 	fleet      *fleet.Fleet // nil when there is no broker
+	checks     *preflight.Runner
 	tele       *telemetry
 	page       *local.Page // nil when off
 	socket     *local.Socket

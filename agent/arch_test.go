@@ -42,6 +42,7 @@ var arrows = map[string][]string{
 	"agent/control":             {"agent/allocate"},
 	"agent/commission":          {"agent/trust"},
 	"agent/fleet":               {"agent/trust"},
+	"agent/preflight":           {"agent/allocate"}, // the site as the planner sees it
 	"agent/fleet/fleettest":     {"agent/fleet"},
 	"agent/local":               {},
 	"agent/meter":               {},

@@ -49,6 +49,7 @@ func (a *Agent) build() error {
 	if err := a.buildFleet(); err != nil {
 		return err
 	}
+	a.buildPreflight()
 	a.buildLocal()
 	a.buildGroup()
 	return nil
@@ -126,13 +127,13 @@ func (a *Agent) buildLocal() {
 	if socket == "" {
 		socket = local.DefaultSocket()
 	}
-	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view, Metered: view}, a.log)
+	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view, Preflighter: view, Metered: view}, a.log)
 }
 
 func (a *Agent) buildGroup() {
 	g := run.NewGroup(a.log, a.health)
 	g.Vital(a.control, a.engine)
-	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket)
+	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket, run.Func(a.checks.Name(), a.checks.Run))
 	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("intervals", a.meter.Run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
 	g.Auxiliary(run.Func("clock", func(ctx context.Context) error { return a.wall.Watch(ctx, a.health, a.log) }))
 	if ntp := a.conf.cfg.Clock.NTP; len(ntp) > 0 {

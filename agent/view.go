@@ -34,6 +34,7 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 		st.Ready = true
 	default:
 	}
+	st.Preflight = a.checks.Latest()
 	if st.Unavailable, err = v.standing(ctx, now); err != nil {
 		return st, err
 	}
@@ -125,6 +126,7 @@ func (v *view) Obligations(ctx context.Context, ahead time.Duration) ([]local.Ob
 	}
 	now, _ := v.a.wall.Now()
 	mine := ours(v.a.conf.cfg.Assets)
+	checked := v.checked(flex.PreflightObligation)
 	out := make([]local.Obligation, 0, len(list))
 	for _, ob := range list {
 		ob.Raw = nil
@@ -137,6 +139,7 @@ func (v *view) Obligations(ctx context.Context, ahead time.Duration) ([]local.Ob
 		if row.Next, err = dispatch.Windows(ob, now, now.Add(ahead)); err != nil {
 			v.a.log.Debug("an obligation has no readable windows", "obligation", ob.ID, "error", err)
 		}
+		row.Preflight = checked[string(ob.ID)]
 		out = append(out, row)
 	}
 	slices.SortStableFunc(out, func(x, y local.Obligation) int { return min(1, len(y.Ours)) - min(1, len(x.Ours)) })
@@ -144,12 +147,16 @@ func (v *view) Obligations(ctx context.Context, ahead time.Duration) ([]local.Ob
 }
 
 // Instructions lists the latest first.
-func (v *view) Instructions(ctx context.Context, limit int) ([]flex.Record, error) {
+func (v *view) Instructions(ctx context.Context, limit int) ([]local.Instruction, error) {
 	list, err := v.a.db.Records(ctx, store.RecordQuery{Limit: limit})
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the instructions: %w", err)
 	}
-	return list, nil
+	checked, out := v.checked(flex.PreflightInstruction), make([]local.Instruction, len(list))
+	for i, r := range list {
+		out[i] = local.Instruction{Record: r, Preflight: checked[string(r.ID)]}
+	}
+	return out, nil
 }
 
 // Detail is one instruction with everything known about it.
@@ -161,7 +168,7 @@ func (v *view) Detail(ctx context.Context, id flex.InstructionID) (local.Detail,
 	if !ok {
 		return local.Detail{}, flex.Refuse(flex.ReasonNotOurs, "there is no instruction %q here; `flexd instructions` lists them", id)
 	}
-	d := local.Detail{Record: rec}
+	d := local.Detail{Record: rec, Preflight: v.checked(flex.PreflightInstruction)[string(id)]}
 	if p, ok := v.a.control.Progress()[id]; ok {
 		d.Progress = &p
 	}

@@ -101,7 +101,7 @@ func (s *site) wantSmall() {
 // records are the instructions in the store, by id.
 func (s *site) records() map[string]flex.Record {
 	s.t.Helper()
-	var list []flex.Record
+	var list []local.Instruction
 	s.await(20*time.Second, "the instructions are shown", func() bool {
 		var err error
 		list, err = local.Dial(s.socket).Instructions(s.t.Context(), 10_000)
@@ -109,7 +109,7 @@ func (s *site) records() map[string]flex.Record {
 	})
 	out := make(map[string]flex.Record, len(list))
 	for _, r := range list {
-		out[string(r.ID)] = r
+		out[string(r.ID)] = r.Record
 	}
 	return out
 }

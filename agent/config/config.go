@@ -23,16 +23,17 @@ const DefaultData = "/var/lib/flexd/state"
 
 // Config is a whole, checked configuration with every default filled in.
 type Config struct {
-	Site    Site
-	Market  Market
-	Ingress Ingress
-	MQTT    *MQTT // nil: no fleet connection
-	Clock   Clock
-	Maps    string // folder of register maps of one's own; "" for none
-	Devices []Device
-	Assets  []Asset
-	Local   Local
-	Data    string
+	Site      Site
+	Market    Market
+	Ingress   Ingress
+	MQTT      *MQTT // nil: no fleet connection
+	Clock     Clock
+	Maps      string // folder of register maps of one's own; "" for none
+	Devices   []Device
+	Assets    []Asset
+	Preflight Preflight
+	Local     Local
+	Data      string
 	// RequireCommissioning forbids control of a device whose direction was not
 	// proven at the site (`flexd device commission`).
 	RequireCommissioning bool

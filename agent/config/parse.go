@@ -43,7 +43,7 @@ func Parse(name string, data []byte) (*Config, error) {
 		return nil, r.problems
 	}
 	c := &Config{Raw: bytes.Clone(data)}
-	o := value{r: r, node: root}.object("site", "market", "ingress", "mqtt", "clock", "maps", "devices", "assets",
+	o := value{r: r, node: root}.object("site", "market", "ingress", "mqtt", "clock", "maps", "devices", "assets", "preflight",
 		"require_commissioning", "local", "data")
 	b := builder{r: r, dir: filepath.Dir(name)}
 	c.Site = b.site(o.get("site"))
@@ -58,6 +58,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	for _, v := range o.get("assets").items() {
 		c.Assets = append(c.Assets, b.asset(v))
 	}
+	c.Preflight = preflight(o.get("preflight"))
 	c.RequireCommissioning = o.get("require_commissioning").flag()
 	c.Local = b.local(o.get("local"))
 	c.Data = b.path(o.get("data").text())

@@ -28,6 +28,24 @@ func (c *Controller) Foresee(d flex.Dispatch) flex.Foresight {
 	return foresee(c.input(c.cfg.Steady()), d, c.cfg.Decide)
 }
 
+// ForeseeBeside is Foresee for a dispatch that is only expected: without, are
+// those that would be it. What the owner allows a day is whole again when it
+// begins on another day of the site.
+func (c *Controller) ForeseeBeside(d flex.Dispatch, without []flex.InstructionID) flex.Foresight {
+	now := c.cfg.Steady()
+	in := c.input(now)
+	in.Dispatches = slices.DeleteFunc(slices.Clone(in.Dispatches), func(o flex.Dispatch) bool { return slices.Contains(without, o.ID) })
+	if d.Window.Start.In(c.cfg.Zone).Format(time.DateOnly) > now.In(c.cfg.Zone).Format(time.DateOnly) {
+		for i := range in.Devices {
+			in.Devices[i].Owner.Left = nil
+		}
+	}
+	return foresee(in, d, c.cfg.Decide)
+}
+
+// Site is the site as the planner sees it now.
+func (c *Controller) Site() allocate.Input { return c.input(c.cfg.Steady()) }
+
 // foresee walks the time until the dispatch is over.
 func foresee(in allocate.Input, d flex.Dispatch, decide func(allocate.Input) allocate.Plan) flex.Foresight {
 	in.Dispatches = append(slices.DeleteFunc(slices.Clone(in.Dispatches), func(o flex.Dispatch) bool { return o.ID == d.ID }), d)

@@ -115,7 +115,7 @@ func (c *Client) Obligations(ctx context.Context, ahead time.Duration) (out []Ob
 }
 
 // Instructions asks for the latest instructions.
-func (c *Client) Instructions(ctx context.Context, limit int) (out []flex.Record, err error) {
+func (c *Client) Instructions(ctx context.Context, limit int) (out []Instruction, err error) {
 	return out, c.Get(ctx, "/v1/instructions?limit="+strconv.Itoa(limit), &out)
 }
 

@@ -180,7 +180,7 @@ func (p *Page) state(ctx context.Context) (st state, err error) {
 		return st, err
 	}
 	for i := range instrs { // the page needs no raw replies
-		instrs[i].Instruction.Raw = nil
+		instrs[i].Record.Instruction.Raw = nil
 	}
 	st.Instructions = instrs
 	st.Events, err = p.src.Events(ctx, pageEvents)

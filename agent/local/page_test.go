@@ -128,7 +128,7 @@ type fullSite struct {
 }
 
 func (s *fullSite) Status(context.Context) (Status, error) { return s.status, nil }
-func (s *fullSite) Instructions(context.Context, int) ([]flex.Record, error) {
-	return []flex.Record{s.record}, nil
+func (s *fullSite) Instructions(context.Context, int) ([]Instruction, error) {
+	return []Instruction{{Record: s.record}}, nil
 }
 func (s *fullSite) Point() Point { p := s.point; p.At = time.Now().UTC(); return p }

@@ -39,6 +39,7 @@ var routes = []route{
 	{"GET /v1/baselines/{id}", read, (*Socket).baseline},
 	{"POST /v1/baselines/{id}", act, (*Socket).nominate},
 	{"POST /v1/baselines/{id}/clear", act, (*Socket).unnominate},
+	{"GET /v1/preflight", read, (*Socket).preflight},
 	{"POST /v1/hold", act, (*Socket).hold},
 	{"POST /v1/release", act, (*Socket).release},
 	{"POST /v1/stop", act, (*Socket).stop},

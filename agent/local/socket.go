@@ -42,15 +42,16 @@ type Socket struct {
 
 // Parts are those who answer the commands.
 type Parts struct {
-	Source     Source
-	Actor      Actor
-	Bench      Bench
-	Answers    Answerer
-	Declarer   Declarer
-	Subscriber Subscriber
-	Driller    Driller
-	Explainer  Explainer
-	Metered    Metered
+	Source      Source
+	Actor       Actor
+	Bench       Bench
+	Answers     Answerer
+	Declarer    Declarer
+	Subscriber  Subscriber
+	Driller     Driller
+	Explainer   Explainer
+	Metered     Metered
+	Preflighter Preflighter
 }
 
 // NewSocket builds the task that serves path.

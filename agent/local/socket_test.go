@@ -25,8 +25,8 @@ func (s *site) Status(context.Context) (Status, error) { return Status{Site: "ha
 func (s *site) Obligations(_ context.Context, ahead time.Duration) ([]Obligation, error) {
 	return []Obligation{{Next: []flex.Window{{Start: time.Unix(0, 0).Add(ahead)}}}}, nil
 }
-func (s *site) Instructions(context.Context, int) ([]flex.Record, error) {
-	return []flex.Record{{ID: "i1"}}, nil
+func (s *site) Instructions(context.Context, int) ([]Instruction, error) {
+	return []Instruction{{Record: flex.Record{ID: "i1"}}}, nil
 }
 func (s *site) Detail(_ context.Context, id flex.InstructionID) (Detail, error) {
 	if id != "i/1" {

@@ -34,7 +34,9 @@ type Status struct {
 	Links    []Link              `json:"links"` // market, broker, doors
 	// Unavailable are the declarations in force now or later.
 	Unavailable []flex.Unavailability `json:"unavailable,omitempty"`
-	Endpoints   []Endpoint            `json:"endpoints"`
+	// Preflight are the latest checks of windows to come, by their start.
+	Preflight []flex.Preflight `json:"preflight,omitempty"`
+	Endpoints []Endpoint       `json:"endpoints"`
 }
 
 // Asset is one sold resource as configured here.
@@ -96,6 +98,14 @@ type Obligation struct {
 	flex.Obligation
 	Ours []flex.AssetID `json:"ours"`
 	Next []flex.Window  `json:"next"`
+	// Preflight is the latest check of the first of them that was checked.
+	Preflight *flex.Preflight `json:"preflight,omitempty"`
+}
+
+// Instruction is the life of one with the latest check before its start.
+type Instruction struct {
+	flex.Record
+	Preflight *flex.Preflight `json:"preflight,omitempty"`
 }
 
 // Detail is one instruction with everything known about it.
@@ -104,6 +114,8 @@ type Detail struct {
 	Progress *flex.Progress `json:"progress,omitempty"`
 	Notice   *flex.Notice   `json:"notice,omitempty"`
 	Sights   []flex.Sight   `json:"sights,omitempty"` // when it came by which door
+	// Preflight is the latest check before its start.
+	Preflight *flex.Preflight `json:"preflight,omitempty"`
 }
 
 // Point is one second of the live chart, W, positive towards the grid.
@@ -126,7 +138,7 @@ type Event struct {
 type Source interface {
 	Status(ctx context.Context) (Status, error)
 	Obligations(ctx context.Context, ahead time.Duration) ([]Obligation, error)
-	Instructions(ctx context.Context, limit int) ([]flex.Record, error)
+	Instructions(ctx context.Context, limit int) ([]Instruction, error)
 	Detail(ctx context.Context, id flex.InstructionID) (Detail, error)
 	Events(ctx context.Context, limit int) ([]Event, error)
 	Point() Point

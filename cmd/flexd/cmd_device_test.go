@@ -35,7 +35,7 @@ func (w *workshop) Status(context.Context) (local.Status, error) {
 func (w *workshop) Obligations(context.Context, time.Duration) ([]local.Obligation, error) {
 	return nil, nil
 }
-func (w *workshop) Instructions(context.Context, int) ([]flex.Record, error) { return nil, nil }
+func (w *workshop) Instructions(context.Context, int) ([]local.Instruction, error) { return nil, nil }
 func (w *workshop) Detail(context.Context, flex.InstructionID) (local.Detail, error) {
 	return local.Detail{}, nil
 }

@@ -71,7 +71,7 @@ func obligationsText(w io.Writer, list []local.Obligation) {
 		}
 		fmt.Fprintf(w, "%s  %s %s  operator %s  our assets %s%s\n", ob.ID, ob.Capacity, ob.Direction, orDash(ob.Operator), ids(ob.Ours), gone)
 		for _, win := range ob.Next {
-			fmt.Fprintf(w, "    %s  (%s)\n", win, win.Duration())
+			fmt.Fprintf(w, "    %s  (%s)%s\n", win, win.Duration(), checkedText(ob.Preflight, win))
 		}
 	}
 }
@@ -120,17 +120,20 @@ Example:
 	}
 }
 
-func instructionsText(w io.Writer, list []flex.Record) {
+func instructionsText(w io.Writer, list []local.Instruction) {
 	if len(list) == 0 {
 		fmt.Fprintln(w, "no instruction has come yet")
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "INSTRUCTION\tREV\tSTATE\tCONDITIONS\tSHARE\tWINDOW\tREASON")
+	fmt.Fprintln(tw, "INSTRUCTION\tREV\tSTATE\tCONDITIONS\tSHARE\tWINDOW\tPREFLIGHT\tREASON")
 	for _, r := range list {
-		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Revision, r.State, conditions(r), share(r), r.Window, orDash(string(r.Reason)))
+		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Revision, r.State, conditions(r.Record), share(r.Record), r.Window, flightWord(r.Preflight), orDash(string(r.Reason)))
 	}
 	_ = tw.Flush()
+	for _, r := range list {
+		concernsText(w, r.Preflight)
+	}
 }
 
 func conditions(r flex.Record) string {
@@ -194,6 +197,10 @@ func detailText(w io.Writer, d local.Detail) {
 	in := r.Instruction
 	fmt.Fprintf(w, "  asked         %s of %s %s for %s, operator %s\n", in.Kind, in.Capacity, in.Direction, ids(in.Assets), orDash(in.Operator))
 	fmt.Fprintf(w, "  window        %s\n", r.Window)
+	if p := d.Preflight; p != nil {
+		fmt.Fprintf(w, "  pre-flight    %s at %s\n", flightWord(p), stamp(p.At.At))
+		concernsText(w, p)
+	}
 	doorsText(w, d.Sights)
 	answerText(w, "answer", r.Answer)
 	answerText(w, "for a change", r.Amend)

@@ -54,6 +54,7 @@ func statusText(w io.Writer, st local.Status) {
 		}
 		fmt.Fprintf(w, "HOLD     %s held by %s since %s %s\n", what, h.By, stamp(h.At.At), h.Reason)
 	}
+	flightsText(w, st.Preflight)
 	fmt.Fprintln(w)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DEVICE\tROLE\tSTATE\tPOWER\tSoC\tTARGET\tPROOF\tMODEL")

@@ -1,0 +1,46 @@
+package agent_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"flexd/drivers/sim"
+)
+
+// Before a window begins people and the fleet know whether it can be served:
+// on demand, and by the agent itself, once, whatever restarts lie in between.
+func TestPreflightBeforeAWindow(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}})
+	s.process()
+	s.serving()
+	start := second(15 * time.Minute)
+	s.instruct(ask("i1", "0.01000", "export", start, start.Add(30*time.Minute)))
+	s.await(10*time.Second, "i1 is scheduled", func() bool { r, ok := s.record("i1"); return ok && r.State == "scheduled" })
+
+	// 10 kWh above the reserve: enough for half an hour of 10 kW, not for the four of the contract.
+	s.await(10*time.Second, "the battery is read", func() bool { out, _ := s.command("preflight"); return !contains(out, "does not answer") })
+	out, code := s.command("preflight")
+	for _, want := range []string{"AT RISK  obligation obl-1 ", "energy_insufficient: bat1 can give 10.0 kWh above the reserve now; 10 kW for 4h0m0s needs 44.0 kWh", "GO       instruction i1"} {
+		if code != 1 || !contains(out, want) {
+			t.Errorf("exit %d, want %q in:\n%s", code, want, out)
+		}
+	}
+	if out, code := s.command("hold", "--reason", "works"); code != 0 {
+		t.Fatalf("hold: %d %s", code, out)
+	}
+	if out, _ := s.command("preflight", "--json"); strings.Count(out, `"local_hold"`) < 2 {
+		t.Errorf("a hold is a reason everywhere: %s", out)
+	}
+	s.await(50*time.Second, "the check is made by itself and shown", func() bool {
+		out, _ := s.command("instructions")
+		return contains(out, "at risk") && contains(out, "i1 local_hold: asset "+assetID+" is held")
+	})
+	s.await(10*time.Second, "the fleet hears", func() bool {
+		return contains(s.ear.String(), "preflight") && contains(s.ear.String(), "at_risk")
+	})
+	if out, _ := s.command("status"); !contains(out, "WARNING  at_risk i1: instruction i1") || !contains(out, "windows ahead are go") {
+		t.Errorf("status: %s", out)
+	}
+}
