@@ -101,6 +101,7 @@ func (w *world) play(r *rand.Rand, ob flex.Obligation, service flex.Window, name
 	s := &script{w: w, ob: ob, id: flex.InstructionID(name), kind: kind, fault: fault, start: start, end: end, power: power}
 	s.market()
 	s.world(r)
+	s.clock()
 	slices.SortStableFunc(s.deeds, func(a, b deed) int { return a.at.Compare(b.at) })
 	last := s.end.Add(90 * time.Second)
 	for now := time.Now(); now.Before(last); now = time.Now() {
@@ -324,7 +325,7 @@ func (w *world) sum(n int) {
 	for _, c := range w.plant.cells {
 		writes += c.writes
 	}
-	w.t.Logf("%-34s %4s %5s %5s %5s %5s %5s %5s %9s %9s\n%s\n%s\n%d seconds checked, %d kills, %d orderly ends, %d writes, %d broken rules",
+	w.t.Logf("%-34s %4s %5s %5s %5s %5s %5s %5s %9s %9s\n%s\n%s\n%d seconds checked, %d kills, %d orderly ends, %d steps of the clock, %d writes, %d broken rules",
 		"what / fault", "n", "compl", "stopp", "canc", "super", "refus", "expir", "asked kWh", "given kWh",
-		strings.Join(lines, "\n"), total.text(), w.tally.ticks, w.tally.kills, w.tally.stops, writes, w.tally.broken)
+		strings.Join(lines, "\n"), total.text(), w.tally.ticks, w.tally.kills, w.tally.stops, w.tally.steps, writes, w.tally.broken)
 }

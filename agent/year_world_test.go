@@ -31,18 +31,19 @@ const (
 // world is a site for a year: the plant, the disk that survives, and the
 // process that comes and goes.
 type world struct {
-	t     *testing.T
-	dir   string
-	plant *house
-	clock *clocktest.Source
-	proc  *process // nil while it is down
-	up    time.Time
-	down  time.Time
-	inbox []flex.Offer // what the market has said while nobody listened
-	asks  map[flex.InstructionID]*asking
-	held  time.Time // a person holds the site since then; zero: nobody
-	rows  map[string]*row
-	scene string // what is played
+	t      *testing.T
+	dir    string
+	plant  *house
+	clock  *clocktest.Source
+	clocks int      // dispatches that could meet a step of it
+	proc   *process // nil while it is down
+	up     time.Time
+	down   time.Time
+	inbox  []flex.Offer // what the market has said while nobody listened
+	asks   map[flex.InstructionID]*asking
+	held   time.Time // a person holds the site since then; zero: nobody
+	rows   map[string]*row
+	scene  string // what is played
 
 	calm  map[flex.DeviceID]time.Time // a device may be under control until then
 	over  time.Time                   // the site is beyond its limits since then
@@ -60,12 +61,13 @@ type asking struct {
 
 // tally is what came of the year.
 type tally struct {
-	ticks, kills, stops, broken int
+	ticks, kills, stops, steps, broken int
 }
 
 // process is one life of the agent's deciding and controlling parts.
 type process struct {
 	db     *store.DB
+	wall   *clock.Wall
 	board  *dispatch.Board
 	engine *dispatch.Engine
 	ctrl   *control.Controller
@@ -118,8 +120,8 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := &process{db: db, board: dispatch.NewBoard()}
 	wall := clock.New(w.clock, time.Time{})
+	p := &process{db: db, wall: wall, board: dispatch.NewBoard()}
 	alarms := everythingKnown()
 	var devices []control.Device
 	var settings []control.DeviceSettings
@@ -197,7 +199,7 @@ func (w *world) say(o flex.Offer) {
 }
 
 func (w *world) offer(o flex.Offer) {
-	o.Received = flex.Stamp{At: time.Now().UTC(), Clock: flex.ClockSynced, Boot: "b", Since: time.Hour}
+	o.Received = w.proc.wall.Stamp()
 	if err := w.proc.db.Commit(context.Background(), flex.Changes{Offers: []flex.Offer{o}}); err != nil {
 		w.t.Errorf("%v: %v", time.Now().UTC(), err)
 	}
