@@ -82,8 +82,13 @@ type Agent struct {
 // process is touched but the store. The error wraps ErrNoConfig when there is
 // neither a usable configuration nor a last good one.
 func New(path string, log *slog.Logger) (*Agent, error) {
+	return newAgent(path, log, &clock.System{BootID: systemd.BootID()})
+}
+
+// newAgent is New by a clock of the caller's.
+func newAgent(path string, log *slog.Logger, src clock.Source) (*Agent, error) {
 	a := &Agent{log: log, id: firmware.Self(), notifier: systemd.FromEnv(), started: time.Now().UTC()}
-	a.wall = clock.New(&clock.System{BootID: systemd.BootID()}, a.id.Built)
+	a.wall = clock.New(src, a.id.Built)
 	a.events = newEvents(log, a.wall.Stamp)
 	conf, err := load(path, a.openStore, log)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"flexd/agent"
+	"flexd/agent/clock"
 	"flexd/agent/demo"
 	"flexd/agent/flex"
 	"flexd/agent/local"
@@ -278,7 +279,14 @@ func TestMain(m *testing.M) {
 // one, and waits until it serves.
 func (s *site) inside() {
 	s.t.Helper()
-	a, err := agent.New(s.config, slog.New(slog.NewTextHandler(s.log, nil)))
+	s.insideBy(&clock.System{})
+	s.serving()
+}
+
+// insideBy runs flexd in this process by a clock, and waits for nothing.
+func (s *site) insideBy(src clock.Source) {
+	s.t.Helper()
+	a, err := agent.NewByClock(s.config, slog.New(slog.NewTextHandler(s.log, nil)), src)
 	must(s.t, err)
 	ctx, leave := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -289,7 +297,6 @@ func (s *site) inside() {
 			s.exit = a.Close()
 		}
 	}()
-	s.serving()
 }
 
 // process runs the real program and does not wait.

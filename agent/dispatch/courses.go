@@ -26,7 +26,7 @@ func (e *Engine) courses(ctx context.Context) error {
 		if next.Moved == old.Moved {
 			continue // that it has begun goes with what is stored next
 		}
-		text := fmt.Sprintf("the wall clock was stepped by %v: the dispatch goes on by the time since boot, which is %v by the clock now", next.Moved-old.Moved, next.Window)
+		text := fmt.Sprintf("the wall clock was stepped by %v: the dispatch goes on by the time since boot, which is %v by the clock now", (next.Moved - old.Moved).Round(time.Millisecond), next.Window)
 		ch := flex.Changes{Records: []flex.Record{next}, Audit: []flex.Audit{{At: now, What: "dispatch.clock", Subject: string(id), Text: text}}}
 		if err := announce(&ch, now, ackOf(next, string(next.State), now, text)); err != nil {
 			return err
