@@ -17,7 +17,7 @@ func (a *Agent) buildMeter() error {
 	cfg := a.conf.cfg
 	a.meter = meter.New(meter.Config{Assets: metered(cfg.Assets), Shelf: a.db, Wall: a.wall, Zone: cfg.Site.Timezone, Health: a.health, Log: a.log})
 	ctx, now := context.Background(), a.wall.Reached()
-	a.meter.Load(ctx, now)
+	a.meter.Load(ctx)
 	back := a.meter.LooksBack()
 	if back == 0 {
 		return nil

@@ -2,9 +2,11 @@ package agent_test
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"flexd/agent/flex"
 	"flexd/agent/local"
 	"flexd/drivers/sim"
+	"flexd/store"
 )
 
 // nominate writes the same power for the hours around now, and hands it in.
@@ -78,4 +81,37 @@ func TestADispatchKeepsTheBaselineItWasAdmittedWith(t *testing.T) {
 		parse(t, out, &got)
 		return len(got.Rows) > 0 && got.By == "grid"
 	})
+}
+
+// What was kept on earlier days is what a dispatch is held against, and it is
+// shown wherever the dispatch is.
+func TestADispatchIsHeldAgainstEarlierDays(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}, load: 400,
+		asset: "reference: baseline, baseline: {method: 10-of-10, adjust: off}"})
+	db, err := store.Open(filepath.Join(s.dir, "state", "state.db"), store.Options{Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	must(t, err)
+	var list []flex.Interval
+	today := time.Now().UTC().Truncate(15 * time.Minute)
+	for at := today.AddDate(0, 0, -40); at.Before(today); at = at.Add(15 * time.Minute) {
+		list = append(list, flex.Interval{Start: at, Step: 15 * time.Minute, Energy: -2345 * 900, Seen: 15 * time.Minute, Quality: flex.QualityCounter})
+	}
+	must(t, db.PutIntervals(t.Context(), map[flex.AssetID][]flex.Interval{assetID: list}, nil))
+	must(t, db.Close())
+	s.inside()
+	start := second(2 * time.Second)
+	s.instruct(ask("i1", "0.00300", "export", start, start.Add(4*time.Second)))
+	s.await(10*time.Second, "admitted", func() bool { rec, ok := s.record("i1"); return ok && rec.State == flex.Scheduled })
+	rec, _ := s.record("i1")
+	if rec.Dispatch().Baseline(assetID, start) != -2345 || !strings.Contains(rec.Baselines[0].Detail, "mean of ") {
+		t.Errorf("%+v", rec.Baselines)
+	}
+	s.await(5*time.Second, "announced with its baseline", func() bool {
+		return slices.ContainsFunc(s.ear.on("ack"), func(h heard) bool {
+			return h.State == "admitted" && len(h.Baselines) == 1 && h.Baselines[0].Method == "10-of-10" && h.Baselines[0].At(start) == -2345
+		})
+	})
+	if out, code := s.command("intervals", assetID, "--day", today.AddDate(0, 0, -3).Format(time.DateOnly), "--csv"); code != 0 || strings.Count(out, ",-2345,") < 46 {
+		t.Errorf("%d: %s", code, out)
+	}
 }

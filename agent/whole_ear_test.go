@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"flexd/agent/flex"
 )
 
 // heard is a message as the fleet's own side sees it.
@@ -33,6 +35,7 @@ type heard struct {
 		Asset string `json:"asset"`
 		Power int64  `json:"power"`
 	} `json:"shares"`
+	Baselines []flex.Baseline `json:"baselines"`
 }
 
 // ear keeps every message of a broker in the order of their arrival.

@@ -61,15 +61,15 @@ func (m *Meter) Note(ch flex.Changes) {
 }
 
 // forgetEvents drops what no baseline looks back to; mu is held.
-func (m *Meter) forgetEvents(now time.Time) {
+func (m *Meter) forgetEvents(reached time.Time) {
 	back := m.LooksBack()
 	for id, e := range m.events {
-		if !e.window.Open() && now.Sub(e.window.End) > back {
+		if !e.window.Open() && reached.Sub(e.window.End) > back {
 			delete(m.events, id)
 		}
 	}
 	for id, u := range m.away {
-		if now.Sub(u.Window.End) > back {
+		if reached.Sub(u.Window.End) > back {
 			delete(m.away, id)
 		}
 	}

@@ -74,9 +74,13 @@ func (s *shelf) Nomination(_ context.Context, id flex.AssetID) (flex.Nomination,
 type wall struct {
 	now   time.Time
 	trust flex.ClockTrust
+	ahead time.Duration
 }
 
 func (w *wall) Now() (time.Time, flex.ClockTrust) { return w.now, w.trust }
+
+// Reached is now, unless the clock is ahead of what it can prove.
+func (w *wall) Reached() time.Time { return w.now.Add(-w.ahead) }
 
 // alarms counts what is raised.
 type alarms map[string]string
@@ -107,7 +111,7 @@ func (r *rig) restart() {
 		r.t.Fatal(err)
 	}
 	r.m = New(Config{Assets: r.assets, Shelf: r.shelf, Wall: r.wall, Zone: zone, Health: r.alarms, Log: slog.New(slog.DiscardHandler)})
-	r.m.Load(r.t.Context(), r.wall.now)
+	r.m.Load(r.t.Context())
 }
 
 // sample gives a reading now.

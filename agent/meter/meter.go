@@ -40,6 +40,9 @@ type Shelf interface {
 // Wall is the clock with its trust.
 type Wall interface {
 	Now() (time.Time, flex.ClockTrust)
+	// Reached is what the true time has reached for certain: what is forgotten
+	// for its age goes by it.
+	Reached() time.Time
 }
 
 // Health takes alarms.
@@ -104,35 +107,41 @@ func New(cfg Config) *Meter {
 	return m
 }
 
-// Load takes up what earlier processes have kept, as of since at the latest;
-// what cannot be read is left out and said.
-func (m *Meter) Load(ctx context.Context, now time.Time) {
+// Load takes up what earlier processes have kept; what cannot be read is left
+// out and said.
+func (m *Meter) Load(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	raw, ok, err := m.cfg.Shelf.OpenIntervals()
-	if err == nil && ok {
+	if err == nil && ok && len(raw) > 0 {
 		err = m.resume(raw)
 	}
 	if err != nil {
 		m.cfg.Log.Warn("what was measured of the intervals under way is lost", "error", err)
 	}
 	for _, g := range m.assets {
-		g.minutes = m.load(ctx, g.ID, steps[0], g.Rule.minutesBack(), now)
-		g.days = m.load(ctx, g.ID, steps[1], g.Rule.daysBack(), now)
+		g.minutes = m.load(ctx, g.ID, steps[0], g.Rule.minutesBack())
+		g.days = m.load(ctx, g.ID, steps[1], g.Rule.daysBack())
 	}
 }
 
 // load reads what is kept of an asset for as long as its rule looks back.
-func (m *Meter) load(ctx context.Context, id flex.AssetID, step, back time.Duration, now time.Time) []flex.Interval {
+func (m *Meter) load(ctx context.Context, id flex.AssetID, step, back time.Duration) []flex.Interval {
 	if back == 0 {
 		return nil
 	}
-	list, err := m.cfg.Shelf.Intervals(ctx, id, step, now.Add(-back), now.Add(step))
+	list, err := m.cfg.Shelf.Intervals(ctx, id, step, m.cfg.Wall.Reached().Add(-back), endOfTime)
 	if err != nil {
 		m.cfg.Log.Error("the intervals of an asset cannot be read, its history begins anew", "asset", id, "error", err)
 	}
-	return list
+	return slices.Clone(list[max(0, len(list)-most(back, step)):])
 }
+
+// endOfTime is after every interval.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// most bounds what is remembered while no clock proves how old it is.
+func most(back, step time.Duration) int { return 2 * int(back/step) }
 
 // resume reads the state of the intervals that were not over.
 func (m *Meter) resume(raw []byte) error {
@@ -219,6 +228,7 @@ func (m *Meter) keep(ctx context.Context) {
 
 // collect closes the intervals of which no more will be known; mu is held.
 func (m *Meter) collect(now time.Time) {
+	reached := m.cfg.Wall.Reached()
 	for _, g := range m.assets {
 		for n, step := range steps {
 			for _, start := range g.due(n, now.UnixMilli()) {
@@ -228,14 +238,14 @@ func (m *Meter) collect(now time.Time) {
 				}
 				m.pending[g.ID] = append(m.pending[g.ID], i)
 				if step == time.Minute {
-					g.minutes = remember(g.minutes, i, now.Add(-g.Rule.minutesBack()))
+					g.minutes = remember(g.minutes, i, g.Rule.minutesBack(), reached)
 				} else {
-					g.days = remember(g.days, i, now.Add(-g.Rule.daysBack()))
+					g.days = remember(g.days, i, g.Rule.daysBack(), reached)
 				}
 			}
 		}
 	}
-	m.forgetEvents(now)
+	m.forgetEvents(reached)
 }
 
 // Waiting is what is known of an asset's intervals of a step and not kept yet.
@@ -309,23 +319,31 @@ func (g *gather) close(n int, start int64) (flex.Interval, bool) {
 // Merged puts intervals together by start; of two the better one stays.
 func Merged(list, more []flex.Interval) []flex.Interval {
 	for _, i := range more {
-		list = remember(list, i, time.Time{})
+		list = put(list, i)
 	}
 	return list
 }
 
-// remember puts an interval into a list by start, and drops what began before
-// since.
-func remember(list []flex.Interval, i flex.Interval, since time.Time) []flex.Interval {
+// put places an interval in a list by start; of two the better one stays.
+func put(list []flex.Interval, i flex.Interval) []flex.Interval {
 	at, there := slices.BinarySearchFunc(list, i, func(a, b flex.Interval) int { return a.Start.Compare(b.Start) })
-	switch {
-	case i.Start.Before(since):
-	case !there:
-		list = slices.Insert(list, at, i)
-	case i.Better(list[at]):
+	if !there {
+		return slices.Insert(list, at, i)
+	}
+	if i.Better(list[at]) {
 		list[at] = i
 	}
-	old := 0
+	return list
+}
+
+// remember puts an interval into a list that goes back so far, and drops what
+// is older. A clock that is ahead adds to the list and drops nothing.
+func remember(list []flex.Interval, i flex.Interval, back time.Duration, reached time.Time) []flex.Interval {
+	if back == 0 {
+		return nil
+	}
+	list = put(list, i)
+	since, old := reached.Add(-back), max(0, len(list)-most(back, i.Step))
 	for old < len(list) && list[old].Start.Before(since) {
 		old++
 	}

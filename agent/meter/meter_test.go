@@ -155,3 +155,17 @@ func TestTheStateIsSmall(t *testing.T) {
 		t.Errorf("%d transactions", r.shelf.puts)
 	}
 }
+
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	var list []flex.Interval
+	back := 4 * time.Hour
+	for n := range 1000 { // no clock proves that any time has passed
+		list = remember(list, minute(-n, 1), back, time.Time{})
+	}
+	if len(list) != 480 || !list[479].Start.Equal(minute(-999, 1).Start) {
+		t.Errorf("%d", len(list))
+	}
+	if list = remember(list, minute(-1000, 1), back, minute(-1000, 1).Start); len(list) != 241 {
+		t.Errorf("%d", len(list))
+	}
+}

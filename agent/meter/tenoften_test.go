@@ -346,7 +346,18 @@ func TestTenOfTenOfARunningMeter(t *testing.T) {
 		{ID: "j", State: flex.Completed, FirstWrite: start, Window: ago(2), Shares: []flex.AssetShare{{Asset: "b", Power: 1}}},
 	}, Unavailable: []flex.Unavailability{{ID: "u", Asset: "a", Window: ago(5)}, {ID: "v", Asset: "a", Window: ago(6), Withdrawn: ago(7).Start}}})
 	b, held, err := r.m.Baseline(t.Context(), "a", flex.Window{Start: start, End: start.Add(time.Hour)}, r.wall.now)
-	if !held || err != nil || !strings.Contains(b.Detail, "from 2026-11-02 to 2026-11-16, left out: 2 dispatched or unavailable;") || b.At(start) != 2700 {
+	const days = "from 2026-11-02 to 2026-11-16, left out: 2 dispatched or unavailable;"
+	if !held || err != nil || !strings.Contains(b.Detail, days) || b.At(start) != 2700 {
+		t.Errorf("%+v %v", b, err)
+	}
+	// A clock that nobody vouches for jumps ten years ahead and back: nothing is
+	// forgotten.
+	before, years := r.wall.now, 10*365*24*time.Hour
+	r.wall.now, r.wall.ahead, r.wall.trust = before.Add(years), years, flex.ClockHoldover
+	r.run("grid", 31*time.Minute, flat(9))
+	r.m.keep(t.Context())
+	r.wall.now, r.wall.ahead = before, 0
+	if b, _, err = r.m.Baseline(t.Context(), "a", flex.Window{Start: start, End: start.Add(time.Hour)}, r.wall.now); err != nil || !strings.Contains(b.Detail, days) {
 		t.Errorf("%+v %v", b, err)
 	}
 }

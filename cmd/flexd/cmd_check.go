@@ -104,10 +104,41 @@ func describe(rep *report, c *config.Config) error {
 			rep.Notes = append(rep.Notes, fmt.Sprintf("asset %s is in control: observe: nothing will be written", a.MarketID))
 		}
 	}
+	for _, a := range c.Assets {
+		rep.Notes = append(rep.Notes, baselineNotes(a)...)
+	}
 	if len(c.Assets) == 0 {
 		rep.Notes = append(rep.Notes, "no assets: every instruction will be somebody else's")
 	}
 	return nil
+}
+
+// baselineNotes tells what an asset's baseline needs before it can be computed.
+func baselineNotes(a config.Asset) []string {
+	b := a.Baseline
+	if b == nil {
+		return nil
+	}
+	needs := ""
+	switch b.Method {
+	case "nominated":
+		needs = "`flexd baseline set` before each notice"
+	case "recent":
+		needs = fmt.Sprintf("%v measured without a dispatch before the notice", b.Span/2)
+	case "10-of-10":
+		needs = fmt.Sprintf("%d working days, and %d weekend days or holidays, measured without a dispatch", (b.Days+1)/2, (b.RestDays+1)/2)
+	default:
+		return nil
+	}
+	without := "the instruction is refused"
+	if b.Fallback != "refuse" {
+		without = b.Fallback + " is taken, with an alarm"
+	}
+	notes := []string{fmt.Sprintf("asset %s: the baseline by %s needs %s; else %s", a.MarketID, b.Method, needs, without)}
+	if a.Meter == "" && b.Method != "nominated" {
+		notes = append(notes, fmt.Sprintf("asset %s has no meter: its baseline is that of its devices together", a.MarketID))
+	}
+	return notes
 }
 
 // publicURL is how the market reaches the door: as configured, or a pattern
