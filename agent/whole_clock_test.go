@@ -146,7 +146,7 @@ func TestAStartIn1970(t *testing.T) {
 	s.delivers(bat, 6*time.Second, 4000)
 	s.kill()
 	src.Reboot("boot-2")
-	src.Adjust(time.Unix(30, 0).Sub(time.Now()), false)
+	src.Adjust(time.Until(time.Unix(30, 0)), false)
 	s.insideBy(src)
 	s.await(8*time.Second, "what the power cut left is handed back", func() bool { return !bat.Controlled() })
 	s.serving()

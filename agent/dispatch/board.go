@@ -79,10 +79,8 @@ func (b *Board) present() ([]flex.Dispatch, time.Duration) {
 	defer b.mu.Unlock()
 	now, ahead := b.now()
 	out := make([]flex.Dispatch, 0, len(b.entries))
-	for id, e := range b.entries {
-		var d flex.Dispatch
-		e.course, d = e.at(now)
-		b.entries[id] = e
+	for id := range b.entries {
+		d := b.entryAt(id, now)
 		for _, s := range b.stops {
 			if s.target == d.ID {
 				d.StopAt = earliest(d.StopAt, earliest(s.at, now.At)) // a stop that was received is none of the future
@@ -93,6 +91,24 @@ func (b *Board) present() ([]flex.Dispatch, time.Duration) {
 	}
 	slices.SortFunc(out, func(x, y flex.Dispatch) int { return cmp.Compare(x.ID, y.ID) })
 	return out, ahead
+}
+
+// entryAt keeps the course of an entry, and gives the dispatch as of now. It
+// ends where the one that supersedes it has begun, whatever became of the clock
+// since the two were told apart by it; b.mu is held.
+func (b *Board) entryAt(id flex.InstructionID, now flex.Stamp) flex.Dispatch {
+	e := b.entries[id]
+	var d flex.Dispatch
+	e.course, d = e.at(now)
+	b.entries[id] = e
+	heir, ok := b.entries[e.heir]
+	if !ok || e.heir == id {
+		return d
+	}
+	if heir.course, _ = heir.at(now); heir.begun.Boot != "" && heir.begun.At.Before(d.StopAt) {
+		d.StopAt = heir.begun.At
+	}
+	return d
 }
 
 // now reads the clock; b.mu is held.
@@ -108,13 +124,11 @@ func (b *Board) now() (flex.Stamp, time.Duration) {
 func (b *Board) on(r flex.Record, now flex.Stamp) flex.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e, ok := b.entries[r.ID]
-	if !ok {
+	if _, ok := b.entries[r.ID]; !ok {
 		return r
 	}
-	var d flex.Dispatch
-	e.course, d = e.at(now)
-	b.entries[r.ID] = e
+	d := b.entryAt(r.ID, now)
+	e := b.entries[r.ID]
 	if e.dispatch = d; e.same(r) {
 		return r
 	}

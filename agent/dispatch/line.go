@@ -17,15 +17,19 @@ const leastStep = 100 * time.Millisecond
 
 // course is a dispatch's window and by what it goes.
 type course struct {
-	dispatch   flex.Dispatch
-	begun      flex.Stamp // zero: it has not begun, and goes by the wall clock
-	good       flex.Stamp // the latest good clock that it is known by
-	superseded bool       // its StopAt is where another begins
+	dispatch flex.Dispatch
+	begun    flex.Stamp         // zero: it has not begun, and goes by the wall clock
+	good     flex.Stamp         // the latest good clock that it is known by
+	heir     flex.InstructionID // its StopAt is where this one begins; "" for none
 }
 
 // courseOf reads it from a record.
 func courseOf(r flex.Record) course {
-	return course{dispatch: r.Dispatch(), begun: r.Begun, good: lastGood(r), superseded: r.StopReason == flex.ReasonSuperseded}
+	c := course{dispatch: r.Dispatch(), begun: r.Begun, good: lastGood(r)}
+	if r.StopReason == flex.ReasonSuperseded {
+		c.heir = r.StopBy
+	}
+	return c
 }
 
 // lastGood is the record's last step by a clock that was not known to be wrong.
@@ -101,34 +105,26 @@ func (c course) begin(now flex.Stamp) (course, flex.Dispatch) {
 	return moved, moved.dispatch
 }
 
-// move puts the window off by as much as the wall clock was stepped. Where
-// another takes over, that one's start counts by the wall clock as well.
+// move puts the window off by as much as the wall clock was stepped.
 func (c *course) move(by time.Duration) {
-	if by == 0 {
-		return
-	}
-	stop := c.dispatch.StopAt
 	c.dispatch = c.dispatch.Put(by)
 	c.dispatch.Moved += by
-	if c.superseded && by > 0 {
-		c.dispatch.StopAt = stop
-	}
 }
 
 // same tells whether the record is on the course already.
 func (c course) same(r flex.Record) bool {
 	a, b := c.begun, r.Begun
-	return c.dispatch.Moved == r.Moved && a.At.Equal(b.At) && a.Boot == b.Boot && a.Since == b.Since && a.Clock == b.Clock
+	return c.dispatch.Moved == r.Moved && c.dispatch.StopAt.Equal(r.StopAt) && a.At.Equal(b.At) && a.Boot == b.Boot && a.Since == b.Since && a.Clock == b.Clock
 }
 
 // onto is the record on the course.
 func (c course) onto(r flex.Record) flex.Record {
 	by := c.dispatch.Moved - r.Moved
-	r.Begun, r.Moved = c.begun, c.dispatch.Moved
+	r.Begun, r.Moved, r.StopAt = c.begun, c.dispatch.Moved, c.dispatch.StopAt
 	if by == 0 {
 		return r
 	}
-	r.Window, r.StopAt, r.Baselines = c.dispatch.Window, c.dispatch.StopAt, c.dispatch.Baselines
+	r.Window, r.Baselines = c.dispatch.Window, c.dispatch.Baselines
 	for _, t := range []*time.Time{&r.FirstWrite, &r.EchoAt, &r.ActingAt, &r.DeliverAt, &r.ReleasedAt} {
 		if !t.IsZero() {
 			*t = t.Round(0).Add(by)

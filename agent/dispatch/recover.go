@@ -49,6 +49,9 @@ func Recover(rec flex.Record, now flex.Stamp) Need {
 }
 
 func sameBoot(rec flex.Record, now flex.Stamp) bool {
+	if now.Boot != "" && rec.Begun.Boot == now.Boot {
+		return true
+	}
 	if len(rec.Steps) == 0 {
 		return false
 	}
