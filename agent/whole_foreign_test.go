@@ -42,6 +42,8 @@ type seen struct {
 	Write    *uint16  `json:"write"`
 	Words    []uint16 `json:"words"`
 	Power    *float64 `json:"power"`
+	Grid     *float64 `json:"grid"`  // of the meter, + towards the grid
+	House    float64  `json:"house"` // what the house draws then
 	Reverted bool     `json:"reverted"`
 	At       float64  `json:"at"`
 }
@@ -58,14 +60,14 @@ type foreignBattery struct {
 // python is Debian's: packages of the distribution are not in other ones.
 const python = "/usr/bin/python3"
 
-func newForeignBattery(t *testing.T) *foreignBattery {
+func newForeignBattery(t *testing.T, more ...string) *foreignBattery {
 	t.Helper()
 	if out, err := exec.Command(python, "-c", "import pymodbus.server").CombinedOutput(); err != nil {
 		lacking(t, "python3-pymodbus", fmt.Errorf("%w: %s", err, out))
 	}
 	b := &foreignBattery{addr: freePort(t)}
 	_, port, _ := net.SplitHostPort(b.addr)
-	cmd := exec.Command(python, "testdata/battery.py", port)
+	cmd := exec.Command(python, append([]string{"testdata/battery.py", port}, more...)...)
 	var errs logBuffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()

@@ -61,6 +61,7 @@ type siteOptions struct {
 	pvs       []sim.PV
 	load      float64 // W
 	foreign   string  // host:port of a storage device that is not ours
+	meter     string  // host:port of a meter that is not ours
 	asset     string  // more keys of the asset, such as "control: observe"
 	mqtt      string  // instead of the simulated broker
 	marketURL string  // instead of the simulated market
@@ -219,6 +220,9 @@ func (s *site) writeConfig(grid string) {
 	}
 	if o.foreign != "" {
 		add("foreign", "storage", o.foreign)
+	}
+	if o.meter != "" {
+		grid = o.meter
 	}
 	asset := ""
 	if o.asset != "" {

@@ -1,12 +1,17 @@
 """A SunSpec battery on a Modbus stack that is not ours (pymodbus).
 
-Usage: battery.py PORT. Serves models 1, 103, 120, 121, 122, 124 from 40000
-on, and prints one JSON line per write request and per change of power.
+Usage: battery.py PORT [METER_PORT LAG_SECONDS]. Serves models 1, 103, 120, 121,
+122, 124 from 40000 on, and prints one JSON line per write request and per
+change of power. With METER_PORT the battery has a lag, and a meter (model 203,
+import positive) shows it together with a living house, which draws 2.5 kW more
+from 30 s after the first setpoint on; it is printed five times a second.
 The register map is written down here a second time, on purpose.
 """
 
 import asyncio
 import json
+import math
+import random
 import struct
 import sys
 import time
@@ -85,12 +90,24 @@ def image():
     return words + [0xFFFF, 0], at
 
 
+def meter_image():
+    common = Model(1, 66, 0).put(2, *text("Pylon Works", 16)).put(18, *text("PW-M", 16))
+    common.put(42, *text("1.0", 8)).put(50, *text("PY-M001", 16)).put(66, 1, NONE_I16)
+    meter = Model(203, 105, NONE_I16)
+    meter.put(2, 0, 0, 0, 0, sf(-1)).put(7, 2300).put(15, sf(-1)).put(16, 5000, sf(-2))
+    meter.put(18, 0).put(22, sf(0)).put(38, *[0] * 16).put(54, sf(0)).put(105, 0, 0)
+    words = [0x5375, 0x6E53] + common.words
+    at = {203: BASE + len(words)}
+    return words + meter.words + [0xFFFF, 0], at
+
+
 def say(**what):
     print(json.dumps(dict(what, at=time.time())), flush=True)
 
 
 class Registers(ModbusSequentialDataBlock):
     armed = None
+    gives = 0.0
 
     def __init__(self, words, at):
         super().__init__(BASE, words)
@@ -100,6 +117,8 @@ class Registers(ModbusSequentialDataBlock):
         values = values if isinstance(values, list) else [values]
         super().setValues(address, values)
         say(write=address, words=values)
+        if 124 not in self.at:
+            return
         first = self.at[124]
         if address + len(values) > first + 5 and address <= first + 17:
             seconds = self.word(124, 15)
@@ -112,7 +131,7 @@ class Registers(ModbusSequentialDataBlock):
     def put(self, model, offset, value):
         self.values[self.at[model] + offset - BASE] = value & 0xFFFF
 
-    def step(self):
+    def step(self, lag=0.0, dt=0.0):
         if self.armed and time.time() > self.armed:
             self.put(124, 5, 0)
             self.armed = None
@@ -122,6 +141,9 @@ class Registers(ModbusSequentialDataBlock):
         lowest = -signed(self.word(124, 13)) / 1000 * RATED if mode & 1 else -RATED
         if lowest <= highest:
             power = max(lowest, min(highest, 0.0))
+        if lag:
+            self.gives += (power - self.gives) * min(1.0, dt / lag)
+            power = self.gives
         self.put(103, 14, round(power / 10))
         self.put(124, 11, 3 if power > 0 else 4 if power < 0 else 6)
         return power
@@ -137,15 +159,43 @@ async def physics(registers):
         await asyncio.sleep(0.01)
 
 
-async def main():
-    words, at = image()
-    registers = Registers(words, at)
+async def yard(registers, meter, lag):
+    """The battery behind a meter, beside a house."""
+    began, last, shown, noise = None, time.time(), 0.0, random.Random(1)
+    while True:
+        now = time.time()
+        power = registers.step(lag, now - last)
+        last = now
+        if began is None and power != 0:
+            began = now
+        house = 1500 + 150 * math.sin(now / 7) + noise.gauss(0, 20)
+        if began is not None and now - began > 30:
+            house += 2500
+        grid = house - power
+        meter.put(203, 18, round(grid))
+        if now - shown >= 0.2:
+            shown = now
+            say(grid=-grid, house=house)
+        await asyncio.sleep(0.05)
+
+
+async def serve(registers, port):
     slave = ModbusSlaveContext(hr=registers, zero_mode=True)
-    asyncio.get_running_loop().create_task(physics(registers))
     await StartAsyncTcpServer(
         context=ModbusServerContext(slaves=slave, single=True),
-        address=("127.0.0.1", int(sys.argv[1])),
+        address=("127.0.0.1", port),
     )
+
+
+async def main():
+    registers = Registers(*image())
+    if len(sys.argv) < 4:
+        asyncio.get_running_loop().create_task(physics(registers))
+    else:
+        meter = Registers(*meter_image())
+        asyncio.get_running_loop().create_task(yard(registers, meter, float(sys.argv[3])))
+        asyncio.get_running_loop().create_task(serve(meter, int(sys.argv[2])))
+    await serve(registers, int(sys.argv[1]))
 
 
 asyncio.run(main())
