@@ -27,7 +27,7 @@ func (v *view) Intervals(ctx context.Context, q local.IntervalQuery) (local.Inte
 		}
 	}
 	w := flex.Window{Start: meter.Day(first, zone).Start, End: meter.Day(first.AddDate(0, 0, q.Days-1), zone).End}
-	out := local.Intervals{Asset: q.Asset, By: string(c.Meter), Step: q.Step, Timezone: zone.String(), Window: w, Whole: int(w.Duration() / q.Step)}
+	out := local.Intervals{Asset: q.Asset, By: string(c.Meter), Minutes: int(q.Step / time.Minute), Timezone: zone.String(), Window: w, Whole: int(w.Duration() / q.Step)}
 	if c.Meter == "" {
 		out.By = fmt.Sprintf("the sum of %v", c.Devices)
 	}
@@ -37,7 +37,10 @@ func (v *view) Intervals(ctx context.Context, q local.IntervalQuery) (local.Inte
 		return out, fmt.Errorf("cannot read the intervals: %w", err)
 	}
 	rows = meter.Merged(rows, slices.DeleteFunc(v.a.meter.Waiting(q.Asset, kept), func(i flex.Interval) bool { return !w.Contains(i.Start) }))
-	out.Rows = meter.Joined(rows, q.Step)
+	out.Rows = []local.Interval{}
+	for _, i := range meter.Joined(rows, q.Step) {
+		out.Rows = append(out.Rows, local.Interval{Start: i.Start, Mean: i.Power(), Energy: i.Energy, Quality: i.Quality, Measured: i.Seen.Seconds()})
+	}
 	return out, nil
 }
 
@@ -67,8 +70,12 @@ func (v *view) Baseline(ctx context.Context, id flex.AssetID) (local.Baseline, e
 
 // Nominate keeps a nomination.
 func (v *view) Nominate(ctx context.Context, id flex.AssetID, text []byte, by string) (local.Baseline, error) {
-	if _, err := v.configured(id); err != nil {
+	c, err := v.configured(id)
+	if err != nil {
 		return local.Baseline{}, err
+	}
+	if c.Baseline == nil || c.Baseline.Method != meter.MethodNominated {
+		return local.Baseline{}, flex.Refuse(flex.ReasonUnsupported, "nothing was nominated: asset %s is not held against nominations; set reference: baseline and baseline: {method: nominated}", id)
 	}
 	piece, err := meter.ParseNomination(text)
 	if err != nil {

@@ -111,6 +111,9 @@ func TestADispatchIsHeldAgainstEarlierDays(t *testing.T) {
 			return h.State == "admitted" && len(h.Baselines) == 1 && h.Baselines[0].Method == "10-of-10" && h.Baselines[0].At(start) == -2345
 		})
 	})
+	if out, code := s.nominate("1"); code != 4 || !strings.Contains(out, "is not held against nominations") {
+		t.Errorf("%d: %s", code, out)
+	}
 	if out, code := s.command("intervals", assetID, "--day", today.AddDate(0, 0, -3).Format(time.DateOnly), "--csv"); code != 0 || strings.Count(out, ",-2345,") < 46 {
 		t.Errorf("%d: %s", code, out)
 	}

@@ -34,13 +34,22 @@ type IntervalQuery struct {
 
 // Intervals are those of some local days, labelled by their starts.
 type Intervals struct {
-	Asset    flex.AssetID    `json:"asset"`
-	By       string          `json:"by"` // the meter, or the devices that are added up
-	Step     time.Duration   `json:"step"`
-	Timezone string          `json:"timezone"`
-	Window   flex.Window     `json:"window"`
-	Whole    int             `json:"whole"` // how many the days have, known or not
-	Rows     []flex.Interval `json:"rows"`
+	Asset    flex.AssetID `json:"asset"`
+	By       string       `json:"by"` // the meter, or the devices that are added up
+	Minutes  int          `json:"minutes"`
+	Timezone string       `json:"timezone"` // of the days
+	Window   flex.Window  `json:"window"`
+	Whole    int          `json:"whole"` // how many the days have, known or not
+	Rows     []Interval   `json:"rows"`  // those that are known, by start
+}
+
+// Interval is one of them, + towards the grid.
+type Interval struct {
+	Start    time.Time    `json:"start"` // UTC
+	Mean     flex.Watts   `json:"mean_w"`
+	Energy   int64        `json:"energy_ws"`
+	Quality  flex.Quality `json:"quality"`
+	Measured float64      `json:"measured_s"` // of the interval
 }
 
 // Baseline is how an asset's baseline is found.

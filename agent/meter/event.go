@@ -75,11 +75,14 @@ func (m *Meter) forgetEvents(reached time.Time) {
 	}
 }
 
-// disturbed are the times in which an asset was dispatched, and with away those
-// in which it was declared unavailable; mu is held.
-func (m *Meter) disturbed(id flex.AssetID, away bool) []flex.Window {
+// disturbed are the times before an instant in which an asset was dispatched,
+// and with away those in which it was declared unavailable; mu is held.
+func (m *Meter) disturbed(id flex.AssetID, until time.Time, away bool) []flex.Window {
 	var out []flex.Window
 	for _, e := range m.events {
+		if !e.window.Start.Before(until) {
+			continue
+		}
 		for _, s := range e.shares {
 			if s.Asset == id {
 				out = append(out, e.window)
@@ -91,7 +94,7 @@ func (m *Meter) disturbed(id flex.AssetID, away bool) []flex.Window {
 		if !u.Withdrawn.IsZero() && u.Withdrawn.Before(w.End) {
 			w.End = u.Withdrawn
 		}
-		if away && u.Asset == id && w.End.After(w.Start) {
+		if away && u.Asset == id && w.End.After(w.Start) && w.Start.Before(until) {
 			out = append(out, w)
 		}
 	}

@@ -80,9 +80,9 @@ func (m *Meter) by(ctx context.Context, method string, g *gather, q Question) (f
 	}
 	switch method {
 	case MethodRecent:
-		return Recent(q, g.minutes, g.Rule.span(), m.disturbed(g.ID, false))
+		return Recent(q, g.minutes, g.Rule.span(), m.disturbed(g.ID, q.known(), false))
 	case MethodTenOfTen:
-		return TenOfTen(q, g.days, *g.Rule, m.cfg.Zone, m.disturbed(g.ID, true))
+		return TenOfTen(q, g.days, *g.Rule, m.cfg.Zone, m.disturbed(g.ID, q.known(), true))
 	}
 	return flex.Baseline{}, fmt.Errorf("method %q is not known", method)
 }

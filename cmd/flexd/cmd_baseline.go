@@ -180,15 +180,15 @@ func intervalsText(w io.Writer, got local.Intervals, table bool) {
 	if table {
 		fmt.Fprintln(w, "start,minutes,mean_w,energy_wh,quality,measured_s")
 		for _, i := range got.Rows {
-			fmt.Fprintf(w, "%s,%d,%d,%s,%s,%d\n", i.Start.UTC().Format(time.RFC3339), i.Step/time.Minute, i.Power(), wattHours(i.Energy), i.Quality, i.Seen/time.Second)
+			fmt.Fprintf(w, "%s,%d,%d,%s,%s,%.0f\n", i.Start.UTC().Format(time.RFC3339), got.Minutes, i.Mean, wattHours(i.Energy), i.Quality, i.Measured)
 		}
 		return
 	}
-	fmt.Fprintf(w, "%s by %s, %s: %d of %d intervals of %v are known\n", got.Asset, got.By, got.Timezone, len(got.Rows), got.Whole, got.Step)
+	fmt.Fprintf(w, "%s by %s, %s: %d of %d intervals of %d min are known\n", got.Asset, got.By, got.Timezone, len(got.Rows), got.Whole, got.Minutes)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "START\tMEAN\tWh\tMEASURED\tQUALITY\t")
 	for _, i := range got.Rows {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%d %%\t%s\t\n", stamp(i.Start), i.Power(), wattHours(i.Energy), 100*i.Seen/i.Step, i.Quality)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%.0f %%\t%s\t\n", stamp(i.Start), i.Mean, wattHours(i.Energy), 100*i.Measured/float64(60*got.Minutes), i.Quality)
 	}
 	_ = tw.Flush()
 }
