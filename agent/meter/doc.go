@@ -16,7 +16,7 @@
 // than ten seconds is a gap: it is not measured, and filled with the mean of
 // what was. A meter's energy counters go before integrated power where one step
 // of theirs is small against the interval's energy, and fill gaps of up to two
-// hours, also those of a restart. A counter that goes backwards, or one that
-// contradicts power that was measured throughout by more than a tenth, is not
-// believed.
+// hours, also those of a restart. A counter that goes backwards is not believed
+// then, and none is as long as it did not agree with power that was measured
+// throughout by a tenth: it may count the other way, or another circuit.
 package meter

@@ -54,9 +54,15 @@ type Health interface {
 // CodeBaseline says that a baseline could not be computed as configured.
 const CodeBaseline = "baseline_missing"
 
+// CodeCounters says that a meter's counters and its power tell different things.
+const CodeCounters = "meter_counters"
+
 // Items declares the alarms that this room raises.
 func Items() []health.Item {
-	return []health.Item{{Code: CodeBaseline, Severity: health.Alarm, Title: "A baseline could not be computed"}}
+	return []health.Item{
+		{Code: CodeBaseline, Severity: health.Alarm, Title: "A baseline could not be computed"},
+		{Code: CodeCounters, Severity: health.Warning, Title: "A meter's counters contradict its power"},
+	}
 }
 
 // Config is what a Meter needs. All is required; Zone is that of the local
@@ -233,6 +239,7 @@ func (m *Meter) collect(now time.Time) {
 		for n, step := range steps {
 			for _, start := range g.due(n, now.UnixMilli()) {
 				i, ok := g.close(n, start)
+				m.tellCounters(g)
 				if !ok {
 					continue
 				}
@@ -263,6 +270,18 @@ func (m *Meter) Waiting(id flex.AssetID, step time.Duration) []flex.Interval {
 		}
 	}
 	return out
+}
+
+// tellCounters says aloud what was found of a meter's counters.
+func (m *Meter) tellCounters(g *gather) {
+	s := g.sources[g.Meter]
+	switch {
+	case g.Meter == "" || !s.Judged:
+	case s.Agreed:
+		m.cfg.Health.Clear(CodeCounters, string(g.Meter))
+	default:
+		m.cfg.Health.Raise(CodeCounters, string(g.Meter), fmt.Sprintf("the energy counters of %s differ from its power by more than a tenth: they may count the other way (sign), or another circuit; intervals go by its power", g.Meter))
+	}
 }
 
 // due are the starts of intervals that are over for every source: it has given
@@ -302,9 +321,8 @@ func (g *gather) close(n int, start int64) (flex.Interval, bool) {
 	var sum flex.Interval
 	known := true
 	for _, s := range g.sources {
-		t, ok := s.take(n, start)
-		i, some := t.close(steps[n], s.Grain)
-		known = known && ok && some
+		i, some := s.close(n, start)
+		known = known && some
 		if sum.Step == 0 {
 			sum = i
 			continue

@@ -3,6 +3,7 @@ package meter
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,18 +70,18 @@ func TestCountersBridgeARestart(t *testing.T) {
 			r.m.Reading(flex.Reading{Device: "grid", At: r.wall.now, Power: &w, ExportedWh: &out, ImportedWh: &in})
 		}
 	}
-	sample(5 * time.Minute)
+	sample(20 * time.Minute)
 	r.m.keep(t.Context())
 	r.wall.now = r.wall.now.Add(40 * time.Minute)
 	r.restart()
 	sample(16 * time.Minute)
 	got := r.kept("a", 15*time.Minute)
-	if len(got) != 4 {
+	if len(got) != 5 {
 		t.Fatalf("%+v", got)
 	}
 	for n, i := range got {
 		want := flex.QualityEstimated
-		if n == 3 {
+		if n == 0 || n == 4 {
 			want = flex.QualityCounter
 		}
 		if i.Energy != 36_000*900 || i.Quality != want {
@@ -88,8 +89,8 @@ func TestCountersBridgeARestart(t *testing.T) {
 		}
 	}
 	// What was only counted across a gap is known, but not by measurement.
-	if got[1].Seen != 0 || got[1].Sound() {
-		t.Errorf("%+v", got[1])
+	if got[2].Seen != 0 || got[2].Sound() {
+		t.Errorf("%+v", got[2])
 	}
 }
 
@@ -167,5 +168,27 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	}
 	if list = remember(list, minute(-1000, 1), back, minute(-1000, 1).Start); len(list) != 241 {
 		t.Errorf("%d", len(list))
+	}
+}
+
+func TestCountersThatCountTheOtherWayAreTold(t *testing.T) {
+	r := newRig(t, Asset{ID: "a", Meter: "grid"})
+	sample := func(sign int64) {
+		for end := r.wall.now.Add(16 * time.Minute); r.wall.now.Before(end); r.wall.now = r.wall.now.Add(time.Second) {
+			out, in, w := flex.WattHours(1e6+sign*int64(r.wall.now.Sub(t0)/time.Second)), flex.WattHours(5), flex.Watts(3600)
+			if sign < 0 {
+				out, in = 2e6, flex.WattHours(r.wall.now.Sub(t0)/time.Second)
+			}
+			r.m.Reading(flex.Reading{Device: "grid", At: r.wall.now, Power: &w, ExportedWh: &out, ImportedWh: &in})
+		}
+	}
+	sample(-1)
+	if got := r.kept("a", 15*time.Minute); len(got) != 1 || got[0].Quality != flex.QualityPower || !strings.Contains(r.alarms["meter_counters grid"], "count the other way") {
+		t.Errorf("%+v %v", got, r.alarms)
+	}
+	sample(1)
+	sample(1)
+	if got := r.kept("a", 15*time.Minute); len(got) != 3 || got[2].Quality != flex.QualityCounter || len(r.alarms) != 0 {
+		t.Errorf("%+v %v", got, r.alarms)
 	}
 }

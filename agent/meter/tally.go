@@ -43,10 +43,15 @@ type tally struct {
 // source is what is known of one device: plain data, so that a restart in the
 // middle of an interval costs nothing but the time it took.
 type source struct {
-	Last  *point  `json:"last,omitempty"`
-	Grain int64   `json:"grain,omitempty"` // Ws, the smallest step of a counter that was seen
-	Open  []tally `json:"open"`            // of both steps, by Start
-	Step  []int   `json:"step"`            // index into steps, beside Open
+	Last  *point `json:"last,omitempty"`
+	Grain int64  `json:"grain,omitempty"` // Ws, the smallest step of a counter that was seen
+	// Agreed tells that the counters last agreed with power that was measured
+	// throughout: only then are they believed where it was not. Judged tells
+	// that they were compared at all.
+	Judged bool    `json:"judged,omitempty"`
+	Agreed bool    `json:"agreed,omitempty"`
+	Open   []tally `json:"open"` // of both steps, by Start
+	Step   []int   `json:"step"` // index into steps, beside Open
 }
 
 // add takes one sample. What is not newer than the last one is not taken; a
@@ -202,8 +207,21 @@ func (s *source) take(n int, start int64) (t tally, ok bool) {
 	return t, false
 }
 
-// close makes the interval of a tally; false when nothing is known of it.
-func (t tally) close(step time.Duration, grain int64) (flex.Interval, bool) {
+// close makes an interval of what was gathered for it; false when nothing is
+// known of it.
+func (s *source) close(n int, start int64) (flex.Interval, bool) {
+	t, ok := s.take(n, start)
+	if !ok {
+		return flex.Interval{}, false
+	}
+	full := steps[n].Milliseconds()
+	if (full-t.Seen)*100 <= full && t.Counted == full && s.Grain > 0 && s.Grain <= max(t.Count, -t.Count)/100 {
+		s.Judged, s.Agreed = true, t.agrees(flex.RoundDiv(t.Energy, 2000), s.Grain)
+	}
+	return t.close(steps[n], s.Grain, s.Agreed)
+}
+
+func (t tally) close(step time.Duration, grain int64, agreed bool) (flex.Interval, bool) {
 	full := step.Milliseconds()
 	out := flex.Interval{Start: time.UnixMilli(t.Start).UTC(), Step: step, Seen: time.Duration(t.Seen) * time.Millisecond, Quality: flex.QualityEstimated}
 	missing := full - t.Seen
@@ -217,7 +235,7 @@ func (t tally) close(step time.Duration, grain int64) (flex.Interval, bool) {
 	if missing*100 <= full {
 		out.Quality = flex.QualityPower
 	}
-	if !t.believed(out.Energy, full, missing, grain) {
+	if !agreed || !t.believed(full, missing, grain) {
 		return out, t.Seen > 0
 	}
 	out.Energy, out.Quality = t.Count, flex.QualityCounter
@@ -228,13 +246,13 @@ func (t tally) close(step time.Duration, grain int64) (flex.Interval, bool) {
 }
 
 // believed tells whether the counters know better than measured power: they are
-// known throughout, their steps are small against the energy (a hundredth, or
-// the part that was not measured), and they do not contradict it.
-func (t tally) believed(measured, full, missing, grain int64) bool {
-	energy := max(t.Count, -t.Count)
-	if t.Counted < full || grain == 0 || grain > share(energy, max(full/100, missing), full) {
-		return false
-	}
-	off := max(t.Count-measured, measured-t.Count)
-	return missing*100 > full || off <= energy/10+2*grain
+// known throughout, and their steps are small against the energy (a hundredth,
+// or the part that was not measured).
+func (t tally) believed(full, missing, grain int64) bool {
+	return t.Counted == full && grain > 0 && grain <= share(max(t.Count, -t.Count), max(full/100, missing), full)
+}
+
+// agrees tells whether the counters say what was measured, Ws, by a tenth.
+func (t tally) agrees(measured, grain int64) bool {
+	return max(t.Count-measured, measured-t.Count) <= max(t.Count, -t.Count)/10+2*grain
 }

@@ -3,6 +3,7 @@ package meter
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,9 +29,8 @@ func counted(at time.Time, w *flex.Watts, out, in int64) point {
 // quarter is the one from t0 on.
 func (s *source) quarter(t *testing.T) flex.Interval {
 	t.Helper()
-	y, ok := s.take(1, t0.UnixMilli())
-	i, known := y.close(steps[1], s.Grain)
-	if !ok || !known {
+	i, known := s.close(1, t0.UnixMilli())
+	if !known {
 		t.Fatalf("nothing is known of the quarter: %+v", s.Open)
 	}
 	return i
@@ -67,7 +67,7 @@ func TestWhereAGapBegins(t *testing.T) {
 		}
 	}
 	for seen, want := range map[int64]flex.Quality{891_000: flex.QualityPower, 890_999: flex.QualityEstimated} {
-		if i, _ := (tally{Seen: seen}).close(steps[1], 0); i.Quality != want {
+		if i, _ := (tally{Seen: seen}).close(steps[1], 0, true); i.Quality != want {
 			t.Errorf("%d ms measured: %s", seen, i.Quality)
 		}
 	}
@@ -106,17 +106,31 @@ func TestCountersGoBeforePower(t *testing.T) {
 		}, nil, 20_000 * 900, flex.QualityPower},
 		{"they contradict power", func(s int64) (int64, int64) { return s * 9, 0 }, nil, 20_000 * 900, flex.QualityPower},
 		{"they stand still", func(int64) (int64, int64) { return 5, 5 }, nil, 20_000 * 900, flex.QualityPower},
-		{"across a gap", func(s int64) (int64, int64) { return s * 9, 0 }, func(s int64) bool { return s > 100 && s < 700 }, 8100 * 3600, flex.QualityEstimated},
+		{"across a gap", func(s int64) (int64, int64) { return s * 9, 0 }, func(s int64) bool { return s > 100 && s < 700 }, 20_000 * 900, flex.QualityEstimated},
+		{"across a gap, known to agree", func(s int64) (int64, int64) {
+			if s < 0 {
+				return 100_000 + s*105/18, 0 // as the power was
+			}
+			return 100_000 + s*9, 0 // in the gap it was more
+		}, func(s int64) bool { return s > 1 && s < 899 }, 8100 * 3600, flex.QualityEstimated},
+		{"across a gap, known to count the other way", func(s int64) (int64, int64) { return 0, 100_000 + s*105/18 }, func(s int64) bool { return s > 100 && s < 700 }, 20_000 * 900, flex.QualityEstimated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &source{}
-			for sec := int64(0); sec <= 900; sec++ {
+			from := int64(0)
+			if strings.Contains(c.name, "known to") {
+				from = -900
+			}
+			for sec := from; sec <= 900; sec++ {
 				if c.skip != nil && c.skip(sec) {
 					continue
 				}
 				at := t0.Add(time.Duration(sec) * time.Second)
 				out, in := c.counter(sec)
 				s.add(counted(at, watts(20_000), out, in), at.UnixMilli())
+			}
+			if from < 0 {
+				s.close(1, t0.Add(-15*time.Minute).UnixMilli())
 			}
 			if i := s.quarter(t); i.Energy != c.energy || i.Quality != c.quality {
 				t.Errorf("%+v, want %d Ws by %s", i, c.energy, c.quality)
@@ -174,7 +188,7 @@ func TestHostileReadings(t *testing.T) {
 		s.add(p, p.At)
 	}
 	for _, y := range s.Open {
-		if i, ok := y.close(time.Minute, s.Grain); ok && i.Power().Abs() > flex.MaxPower {
+		if i, ok := y.close(time.Minute, s.Grain, true); ok && i.Power().Abs() > flex.MaxPower {
 			t.Fatalf("%+v", i)
 		}
 	}
