@@ -56,6 +56,7 @@ func deviceProbe(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ 
 		return o.print(p, func(w io.Writer) {
 			plateText(w, p.Plate, p.Address, p.Unit)
 			readingText(w, p.Reading)
+			lineText(ctx, w, o, p.Address)
 		})
 	}
 	if err := free(ctx, o, o.address); err != nil {
@@ -72,6 +73,21 @@ func deviceProbe(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ 
 		return err
 	}
 	return o.print(p, func(w io.Writer) { probeText(w, p) })
+}
+
+// lineText tells what the running agent has seen of the device's line. Trying
+// out its quirks would need a second connection, or would disturb control.
+func lineText(ctx context.Context, w io.Writer, o *options, address string) {
+	st, err := local.Dial(o.socket).Status(ctx)
+	if err != nil {
+		return
+	}
+	for _, e := range st.Endpoints {
+		if e.Address == address {
+			fmt.Fprintf(w, "  its line: %d requests, answers in %s, %d reconnects%s\n", e.Requests, e.Latency, e.Reconnects, errorsText(e))
+		}
+	}
+	fmt.Fprintf(w, "  quirks (gap, timeout, connections at once) are tried out while flexd is stopped: flexd device probe --address %s\n", address)
 }
 
 func probeText(w io.Writer, p drivers.ProbeResult) {
