@@ -68,14 +68,23 @@ func (w *Wall) Stamp() flex.Stamp {
 	return w.stamp()
 }
 
-// stamp reads and judges; w.mu is held.
+// stamp reads and judges; w.mu is held. The kernel must vouch for its clock
+// before and after the reading: it is stepped and vouched for at once.
 func (w *Wall) stamp() flex.Stamp {
-	s := w.read()
+	s, _ := w.both()
+	return s
+}
+
+// both is stamp with the steady time of the same reading; w.mu is held.
+func (w *Wall) both() (flex.Stamp, time.Time) {
+	synced := w.src.Synced()
+	s, steady := w.readings()
+	synced = w.src.Synced() && synced
 	off, proven := w.offset(s)
 	switch {
 	case s.At.Before(w.floor), proven && off.Abs() > wrongBy:
 		s.Clock = flex.ClockUntrusted
-	case w.src.Synced():
+	case synced:
 		s.Clock = flex.ClockSynced
 		w.anchor = s
 	case w.astray(s).Abs() > wrongBy:
@@ -83,7 +92,7 @@ func (w *Wall) stamp() flex.Stamp {
 	default:
 		s.Clock = flex.ClockHoldover
 	}
-	return s
+	return s, steady
 }
 
 // anchorLife is how long after the last synchronisation the time since boot
@@ -112,15 +121,21 @@ const (
 
 // read takes the wall clock and the time since boot as at one instant.
 func (w *Wall) read() flex.Stamp {
-	var s flex.Stamp
+	s, _ := w.readings()
+	return s
+}
+
+// readings takes the steady time as well.
+func (w *Wall) readings() (s flex.Stamp, steady time.Time) {
 	for range tries {
 		boot, before := w.src.Boot()
 		s = flex.Stamp{At: w.src.Now().UTC(), Boot: boot, Since: before}
+		steady = w.Steady()
 		if _, after := w.src.Boot(); after-before <= coherent {
 			break
 		}
 	}
-	return s
+	return s, steady
 }
 
 // Reached is an instant, in UTC, that the true time has reached for certain:

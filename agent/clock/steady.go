@@ -16,21 +16,17 @@ const leastStep = 20 * time.Millisecond
 // carries the monotonic reading, so that ages are told by it.
 func (w *Wall) Steady() time.Time { return w.epoch.Add(time.Since(w.epoch)) }
 
-// Both is the stamp of now, and how far the wall clock is ahead of the steady
-// one by steps.
+// Both is the stamp of now, and how far the wall clock was ahead of the steady
+// one by steps when it was read.
 func (w *Wall) Both() (now flex.Stamp, ahead time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for range tries { // a pause between the two readings is no step
-		d := w.src.Now().Round(0).Sub(w.Steady().Round(0))
-		if (d - w.ahead).Abs() < leastStep {
-			return w.stamp(), w.ahead
+	now, steady := w.both()
+	if d := now.At.Round(0).Sub(steady.Round(0)); (d - w.ahead).Abs() >= leastStep {
+		w.ahead = d
+		if d.Abs() < leastStep {
+			w.ahead = 0
 		}
-		ahead = d
 	}
-	w.ahead = ahead
-	if ahead.Abs() < leastStep {
-		w.ahead = 0
-	}
-	return w.stamp(), w.ahead
+	return now, w.ahead
 }

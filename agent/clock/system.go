@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"crypto/rand"
 	"os"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ func (s *System) Boot() (string, time.Duration) {
 			s.boot = string(b)
 		}
 		s.boot = strings.ReplaceAll(strings.TrimSpace(s.boot), "-", "")
+		if s.boot == "" { // this process is all that is known to be one boot
+			s.boot = "process" + rand.Text()
+		}
 	})
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

@@ -113,18 +113,17 @@ func (c *course) move(by time.Duration) {
 
 // same tells whether the record is on the course already.
 func (c course) same(r flex.Record) bool {
-	a, b := c.begun, r.Begun
-	return c.dispatch.Moved == r.Moved && c.dispatch.StopAt.Equal(r.StopAt) && a.At.Equal(b.At) && a.Boot == b.Boot && a.Since == b.Since && a.Clock == b.Clock
+	a, b, d := c.begun, r.Begun, c.dispatch
+	return d.Moved == r.Moved && d.StopAt.Equal(r.StopAt) && d.Window.Start.Equal(r.Window.Start) && d.Window.End.Equal(r.Window.End) && a.At.Equal(b.At) && a.Boot == b.Boot && a.Since == b.Since && a.Clock == b.Clock
 }
 
 // onto is the record on the course.
 func (c course) onto(r flex.Record) flex.Record {
-	by := c.dispatch.Moved - r.Moved
-	r.Begun, r.Moved, r.StopAt = c.begun, c.dispatch.Moved, c.dispatch.StopAt
+	d, by := c.dispatch, c.dispatch.Moved-r.Moved
+	r.Begun, r.Moved, r.Window, r.StopAt, r.Baselines = c.begun, d.Moved, d.Window, d.StopAt, d.Baselines
 	if by == 0 {
 		return r
 	}
-	r.Window, r.Baselines = c.dispatch.Window, c.dispatch.Baselines
 	for _, t := range []*time.Time{&r.FirstWrite, &r.EchoAt, &r.ActingAt, &r.DeliverAt, &r.ReleasedAt} {
 		if !t.IsZero() {
 			*t = t.Round(0).Add(by)
