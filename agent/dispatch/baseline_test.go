@@ -13,13 +13,18 @@ type baselines struct {
 	asked  int
 	notice time.Time
 	power  flex.Watts
+	method string
 	err    error
+	until  time.Time // notices before it give the error; zero: all do
 }
 
 func (b *baselines) of(id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error) {
 	b.asked, b.notice = b.asked+1, notice
 	n := int(w.Duration()/time.Hour) + 1
-	base := flex.Baseline{Asset: id, Method: "recent", Start: w.Start, Step: time.Hour}
+	if !b.until.IsZero() && !notice.Before(b.until) {
+		return flex.Baseline{Asset: id, Method: "late", Start: w.Start, Step: time.Hour, Values: []flex.Watts{b.power}}, true, nil
+	}
+	base := flex.Baseline{Asset: id, Method: b.method, Start: w.Start, Step: time.Hour}
 	for range n {
 		base.Values = append(base.Values, b.power)
 	}
@@ -27,7 +32,7 @@ func (b *baselines) of(id flex.AssetID, w flex.Window, notice time.Time) (flex.B
 }
 
 func TestTheBaselineIsFrozenAtAdmission(t *testing.T) {
-	asked := &baselines{power: -700}
+	asked := &baselines{power: -700, method: "10-of-10"}
 	c := Context{Now: stampAt(noon.Add(time.Minute)), Baseline: asked.of}
 	v := Admit(offer(nil), c)
 	rec := v.Records[0]
@@ -55,6 +60,17 @@ func TestTheBaselineIsFrozenAtAdmission(t *testing.T) {
 	}
 	if r := change(5 * time.Hour); r.Revision != 2 || r.Baselines[0].Values[0] != 9000 || !asked.notice.Equal(noon.Add(time.Minute)) {
 		t.Errorf("%+v, as of %v", r, asked.notice)
+	}
+	// Where the first notice gives nothing any more, its own counts.
+	asked.err, asked.until = errors.New("nominated anew"), noon.Add(30*time.Minute)
+	if r := change(5 * time.Hour); r.Revision != 2 || r.Baselines[0].Method != "late" {
+		t.Errorf("%+v", r)
+	}
+	// A mean before the first notice is the same for all time.
+	rec.Baselines = []flex.Baseline{{Asset: "a", Method: "recent", Start: rec.Window.Start, Step: 30 * time.Minute, Values: []flex.Watts{-40, -40}}}
+	before := asked.asked
+	if r := change(5 * time.Hour); asked.asked != before || len(r.Baselines[0].Values) != 8 || r.Dispatch().Baseline("a", r.Window.End.Add(-1)) != -40 {
+		t.Errorf("%+v", r)
 	}
 }
 
