@@ -70,7 +70,7 @@ func (a *Agent) buildControl() {
 	for i, d := range a.devices.Devices() {
 		devices = append(devices, d)
 		c := cfg.Devices[i]
-		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, MaxSoC: c.MaxSoC, Lead: c.Lead, Owner: owner(c.Owner), Cycles: c.Owner.Cycles, GridCharge: c.GridCharge, MaxPower: c.MaxPower,
+		settings = append(settings, control.DeviceSettings{ID: c.ID, Role: c.Role, ReserveSoC: c.Reserve, MaxSoC: c.MaxSoC, Lead: c.Lead, Ramp: c.Ramp, Owner: owner(c.Owner), Cycles: c.Owner.Cycles, GridCharge: c.GridCharge, MaxPower: c.MaxPower,
 			Ownership: c.Ownership, Contests: c.Contests, Rest: c.Rest, WriteBudget: c.WriteBudget})
 	}
 	a.control = control.New(control.Config{

@@ -241,7 +241,7 @@ func driveStorage(power flex.Watts, slots []*slot) flex.Watts {
 		}
 	}
 	var placed flex.Watts
-	for i, p := range fill(power.Abs(), ds) {
+	for i, p := range byRamp(power.Abs(), ds, slots, export) {
 		if !export {
 			p = -p
 		}

@@ -69,6 +69,7 @@ type Device struct {
 	MaxSoC     flex.Percent // not charged above; 0: full
 	Owner      Owner
 	Lead       time.Duration // told so much before a start, at most MaxLead: reaction and ramp
+	Ramp       flex.Watts    // changes by at most so much a second; 0: not known
 	GridCharge bool          // consent to charge from the grid where the device tells PV and grid apart
 	Reading    *flex.Reading
 	Online     bool

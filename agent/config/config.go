@@ -176,6 +176,7 @@ type Device struct {
 	Reserve      flex.Percent
 	MaxSoC       flex.Percent // 0: full
 	Owner        Owner
+	Ramp         flex.Watts     // changes by at most so much a second; 0: not known
 	Lead         *time.Duration // told so much before a start; nil: as measured at commissioning
 	GridCharge   bool
 	AdoptLimit   bool

@@ -64,7 +64,7 @@ func cycles(s string) (int, error) {
 // energy checks what only a battery has.
 func (b builder) energy(o object, d Device) {
 	if d.Role == flex.RolePV || d.Role == flex.RoleMeter {
-		for _, key := range []string{"reserve_soc", "max_soc", "owner"} {
+		for _, key := range []string{"reserve_soc", "max_soc", "owner", "ramp"} {
 			if o.get(key).given() {
 				o.get(key).problem("remove it", "is for storage only")
 			}

@@ -169,7 +169,7 @@ func (b builder) site(v value) Site {
 }
 
 func (b builder) device(v value) Device {
-	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "max_soc", "owner", "lead", "grid_charge",
+	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "max_soc", "owner", "lead", "ramp", "grid_charge",
 		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership", "contests", "rest", "write_budget")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
@@ -182,6 +182,7 @@ func (b builder) device(v value) Device {
 		Reserve:      o.get("reserve_soc").percent(),
 		MaxSoC:       o.get("max_soc").percent(),
 		Owner:        b.owner(o.get("owner")),
+		Ramp:         o.get("ramp").power(),
 		GridCharge:   o.get("grid_charge").flag(),
 		AdoptLimit:   o.get("adopt_limit").flag(),
 		MaxPower:     o.get("max_power").power(),

@@ -66,6 +66,7 @@ type DeviceSettings struct {
 	Role       flex.Role // "" when the device tells
 	ReserveSoC flex.Percent
 	MaxSoC     flex.Percent   // 0: full
+	Ramp       flex.Watts     // changes by at most so much a second; 0: not known
 	Lead       *time.Duration // told so much before a start; nil: as measured
 	Owner      allocate.Owner
 	Cycles     int // full cycles a day that the owner allows, hundredths; 0: no bound

@@ -219,6 +219,7 @@ func (s *slot) view() allocate.Device {
 	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, MaxSoC: s.set.MaxSoC, Owner: s.set.Owner, GridCharge: s.set.GridCharge,
 		Online: s.online(), Foreign: foreign, Target: s.told}
 	d.Owner.Left = s.left(time.Now())
+	d.Ramp = s.set.Ramp
 	d.Lead = s.c.cfg.Standing(s.id()).Lead
 	if s.set.Lead != nil {
 		d.Lead = *s.set.Lead
