@@ -57,6 +57,7 @@ func newBench(a *Agent) *bench {
 
 // decide is the planner with the nudges of a commissioning among its targets.
 func (b *bench) decide(in allocate.Input) allocate.Plan {
+	in.Prepare = slices.DeleteFunc(slices.Clone(in.Prepare), func(p allocate.Preparation) bool { return b.override.Tries(p.Device) })
 	p := allocate.Decide(in)
 	p.Targets, p.Next = b.override.Shape(in.Now, p.Targets, p.Next, in.Holds)
 	return p

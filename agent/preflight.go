@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"flexd/agent/allocate"
 	"flexd/agent/dispatch"
 	"flexd/agent/flex"
 	"flexd/agent/preflight"
@@ -18,8 +19,21 @@ import (
 const preflightKey = "preflight"
 
 func (a *Agent) buildPreflight() {
-	a.checks = preflight.New(preflight.Config{Leads: a.conf.cfg.Preflight.Leads, Site: flight{a}, Book: flightBook{a.ledger()},
+	a.checks = preflight.New(preflight.Config{Leads: a.conf.cfg.Preflight.Leads, Charge: a.conf.cfg.Preflight.Precharge, Site: flight{a}, Book: flightBook{a.ledger()},
 		Stamp: a.wall.Stamp, Health: a.health, Log: a.log})
+}
+
+// preparations are what the checks plan, by the clock that control goes by.
+func (a *Agent) preparations() []allocate.Preparation {
+	plan := a.checks.Plan()
+	if len(plan) == 0 {
+		return nil
+	}
+	_, ahead := a.wall.Both()
+	for i := range plan {
+		plan[i].From, plan[i].Until = plan[i].From.Add(-ahead), plan[i].Until.Add(-ahead)
+	}
+	return plan
 }
 
 // flightBook keeps the checks over restarts. There is at most one for each
@@ -134,12 +148,12 @@ func (f flight) records(ctx context.Context) ([]flex.Record, error) {
 	}), nil
 }
 
-// Judge looks at everything that a window needs, now.
-func (f flight) Judge(ctx context.Context, s preflight.Subject) (flex.Preflight, error) {
+// Look is the site now, whatever is judged.
+func (f flight) Look(ctx context.Context) (preflight.Input, error) {
 	a := f.a
 	st := a.wall.State()
 	in := preflight.Input{Now: a.wall.Stamp(), ClockWhy: st.Why, Site: a.control.Site(), Status: a.control.Status(),
-		Margin: a.conf.cfg.Preflight.Margin, Zone: a.conf.cfg.Site.Timezone}
+		Margin: a.conf.cfg.Preflight.Margin, Zone: a.conf.cfg.Site.Timezone, Plan: a.checks.Plan()}
 	if site := a.conf.cfg.Site; site.ImportLimit+site.ExportLimit > 0 {
 		in.Meter = site.Meter
 	}
@@ -148,7 +162,17 @@ func (f flight) Judge(ctx context.Context, s preflight.Subject) (flex.Preflight,
 	}
 	var err error
 	if in.Away, err = a.db.Unavailable(ctx); err != nil {
-		return flex.Preflight{}, fmt.Errorf("cannot read the declarations: %w", err)
+		return in, fmt.Errorf("cannot read the declarations: %w", err)
+	}
+	return in, nil
+}
+
+// Judge looks at everything that a window needs, now.
+func (f flight) Judge(ctx context.Context, s preflight.Subject) (flex.Preflight, error) {
+	a := f.a
+	in, err := f.Look(ctx)
+	if err != nil {
+		return flex.Preflight{}, err
 	}
 	without, err := f.same(ctx, s)
 	if err != nil {

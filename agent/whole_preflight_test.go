@@ -44,3 +44,35 @@ func TestPreflightBeforeAWindow(t *testing.T) {
 		t.Errorf("status: %s", out)
 	}
 }
+
+// A battery that would not do is charged until its window begins, says for
+// whom, and is handed back then.
+func TestABatteryIsChargedBeforeItsWindow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for a minute of the clock")
+	}
+	t.Parallel()
+	local, err := time.LoadLocation("Europe/London")
+	must(t, err)
+	start := time.Now().Add(50 * time.Second).Truncate(time.Minute).Add(time.Minute)
+	window := start.In(local).Format("15:04") + "-" + start.In(local).Add(30*time.Minute).Format("15:04")
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}, window: window, capacity: "0.03000",
+		preflight: "{prepare: precharge, margin: 0%}"})
+	s.process()
+	s.serving()
+	s.await(45*time.Second, "it is charged", func() bool {
+		st, err := s.status()
+		return err == nil && st.Devices[0].Reading != nil && st.Devices[0].Reading.Power != nil && *st.Devices[0].Reading.Power < -9000
+	})
+	if out, _ := s.command("why", assetID); !contains(out, "asked for -10 kW") || !contains(out, "preflight: precharge for obligation "+contractID+" until "+start.UTC().Format("15:04Z")) {
+		t.Errorf("why: %s", out)
+	}
+	until(start.Add(2 * time.Second))
+	s.await(10*time.Second, "it is handed back", func() bool {
+		st, err := s.status()
+		return err == nil && !st.Devices[0].Held && st.Devices[0].Reading.Power != nil && st.Devices[0].Reading.Power.Abs() < 100
+	})
+	if !contains(s.ear.String(), "precharge") {
+		t.Error("the fleet did not hear of it")
+	}
+}

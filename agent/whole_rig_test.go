@@ -75,6 +75,8 @@ type siteOptions struct {
 	relay     bool   // a door for envelopes of relays
 	proven    bool   // commissioning is required
 	clock     string // the section of that name
+	preflight string // the section of that name
+	window    string // "15:04-15:34": the only contract, for exports; default: around the clock, both ways
 }
 
 // aBattery is 10 kW and 20 kWh, well charged, controlled through model 124.
@@ -145,14 +147,19 @@ func (s *site) contract() {
 	}
 	s.market.AddAsset(demo.Asset{ID: assetID, Name: "what the site sold", Status: "operational",
 		ActiveImport: "0.05000", ActiveExport: "0.05000", MaxImport: "0.05000", MaxExport: "0.05000"})
-	for _, d := range []string{"export", "import"} {
+	from, to, around := strings.Cut(s.opts.window, "-")
+	directions := []string{"export"}
+	if !around {
+		from, to, directions = "00:00", "24:00", []string{"export", "import"}
+	}
+	for _, d := range directions {
 		id := contractID
 		if d == "import" {
 			id += "-import"
 		}
 		s.market.SetObligation(demo.Obligation{ID: id, Competition: "comp-1", Bid: "bid-" + d, Operator: "SPEN", Assets: []string{assetID},
 			Capacity: capacity, Direction: d, StartDate: time.Now().AddDate(0, 0, -2).Format(time.DateOnly), EndDate: time.Now().AddDate(0, 0, 3).Format(time.DateOnly),
-			ServiceDays: []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}, BankHolidays: "include", StartTime: "00:00", EndTime: "24:00", MaxRuntime: "04:00:00"})
+			ServiceDays: []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}, BankHolidays: "include", StartTime: from, EndTime: to, MaxRuntime: "04:00:00"})
 	}
 	s.market.SetCompetition(demo.Competition{ID: "comp-1", Name: "tests", Operator: "SPEN", ServiceType: "secure"})
 }
@@ -242,6 +249,9 @@ func (s *site) writeConfig(grid string) {
 func (o siteOptions) sections() (lines []string) {
 	if o.clock != "" {
 		lines = append(lines, "clock: "+o.clock)
+	}
+	if o.preflight != "" {
+		lines = append(lines, "preflight: "+o.preflight)
 	}
 	if o.proven {
 		lines = append(lines, "require_commissioning: true")

@@ -21,6 +21,7 @@ func Decide(in Input) Plan {
 	}
 	w.unknownAssets()
 	w.idleLoops()
+	w.prepare()
 	w.limitSite()
 	return Plan{
 		Targets:   w.targets(),
@@ -32,9 +33,16 @@ func Decide(in Input) Plan {
 }
 
 // next is the earliest instant after now at which a device is told of a
-// dispatch, or one begins, ends or is stopped.
+// dispatch, or one begins, ends or is stopped, or a preparation does.
 func next(in Input) time.Time {
 	var out time.Time
+	for _, p := range in.Prepare {
+		for _, t := range []time.Time{p.From, p.Until} {
+			if t.After(in.Now) && (out.IsZero() || t.Before(out)) {
+				out = t
+			}
+		}
+	}
 	for _, d := range in.Dispatches {
 		for _, t := range append(leads(in, d), d.Window.Start, d.Window.End, d.StopAt) {
 			if t.After(in.Now) && (out.IsZero() || t.Before(out)) {

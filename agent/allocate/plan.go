@@ -34,6 +34,7 @@ type Input struct {
 	Devices    []Device
 	Dispatches []flex.Dispatch // scheduled or active, any order
 	Holds      []flex.Hold
+	Prepare    []Preparation
 	State      State // what the last call returned
 }
 

@@ -51,6 +51,13 @@ func (o *Override) set(n *Nudge) {
 	}
 }
 
+// Tries tells whether a person tries the device now.
+func (o *Override) Tries(id flex.DeviceID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.nudge != nil && o.nudge.Device == id
+}
+
 // Planned tells whether control has planned since the last change, and why the
 // nudge was dropped, if it was.
 func (o *Override) Planned() (seen bool, lost string) {

@@ -13,7 +13,9 @@ func TestPreflightProblems(t *testing.T) {
 		{"a check made twice", "preflight: {leads: [1h, 60m]}", "preflight.leads[1]: is listed twice"},
 		{"too many checks", "preflight: {leads: [1h, 2h, 3h, 4h, 5h, 6h, 7h, 8h, 9h]}", "preflight.leads: has 9 leads"},
 		{"a margin that is no part", "preflight: {margin: 5 kWh}", "preflight.margin: cannot be read"},
-		{"what prepares not yet", "preflight: {prepare: precharge}", "preflight.prepare: is not implemented in this version"},
+		{"charging without consent", "preflight: {prepare: precharge}\ndevices: [{id: b, role: storage, address: \"h:1\"}]", "preflight.prepare: finds no battery"},
+		{"charging into a measured baseline", "preflight: {prepare: precharge}\ndevices: [{id: b, role: storage, grid_charge: true, address: \"h:1\"}]\nassets: [{market_id: x, devices: [b], reference: baseline, baseline: {method: recent}}]", "would charge within the baseline"},
+		{"preparing otherwise", "preflight: {prepare: discharge}", "preflight.prepare: is not a known value"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := Parse("x.yaml", []byte(tt.text)); err == nil || !strings.Contains(err.Error(), tt.want) {

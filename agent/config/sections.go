@@ -147,6 +147,7 @@ func (b builder) combine(o object, c *Config) {
 		refer(scalar(site, "meter"), c.Site.Meter, true)
 	}
 	b.combineAssets(o, c, refer)
+	b.combinePreflight(o, c)
 	if r := o.get("ingress"); c.Ingress.Relay != nil && c.MQTT == nil {
 		scalar(r, "relay").problem("add an mqtt section, or set it to off", "needs the connection to a broker")
 	}

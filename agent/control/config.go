@@ -107,6 +107,7 @@ type Config struct {
 	Delivery    map[flex.AssetID]Delivery // assets that are not listed: the defaults
 	Decide      func(allocate.Input) allocate.Plan
 	Standing    func(flex.DeviceID) Standing
+	Prepare     func() []allocate.Preparation // by the steady clock; nil: none
 	Board       Board
 	Journal     Journal
 	Budget      Budget         // nil: counts do not survive the process

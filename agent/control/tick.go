@@ -188,6 +188,9 @@ func (c *Controller) input(now time.Time) allocate.Input {
 	in := allocate.Input{Now: now, Assets: slices.Clone(c.cfg.Assets), Dispatches: c.cfg.Board.Running(), Holds: c.cfg.Board.Holds(), State: c.Plan().State,
 		Site:    allocate.Site{ImportLimit: c.cfg.ImportLimit, ExportLimit: c.cfg.ExportLimit},
 		Devices: make([]allocate.Device, 0, len(c.slots))}
+	if c.cfg.Prepare != nil {
+		in.Prepare = c.cfg.Prepare()
+	}
 	for _, s := range c.slots {
 		d := s.view()
 		if d.ID == c.cfg.Meter {

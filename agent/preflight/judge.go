@@ -47,6 +47,7 @@ type Input struct {
 	Margin    flex.Percent // energy beyond what the window needs
 	Foresight flex.Foresight
 	Zone      *time.Location // in which the owner's days begin
+	Plan      []allocate.Preparation
 }
 
 // Link is one connection to the outside.
@@ -88,6 +89,8 @@ type verdict struct {
 	in  Input
 	s   Subject
 	out flex.Preflight
+	// stored counts what the batteries hold, whatever the owner allows of it.
+	stored bool
 }
 
 func (v *verdict) add(reason flex.Reason, subject, format string, args ...any) {

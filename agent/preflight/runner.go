@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"flexd/agent/allocate"
 	"flexd/agent/flex"
 	"flexd/agent/health"
 )
@@ -34,6 +35,8 @@ const (
 	again     = time.Minute
 	wellAfter = 2
 	mostKept  = 500 // windows; the nearest count
+	// chargeAhead is how far ahead charging is planned at least.
+	chargeAhead = 24 * time.Hour
 )
 
 // Site tells what is to come and judges it.
@@ -41,6 +44,8 @@ type Site interface {
 	// Upcoming are the windows that are not over and begin by to, by start.
 	Upcoming(ctx context.Context, now, to time.Time) ([]Subject, error)
 	Judge(ctx context.Context, s Subject) (flex.Preflight, error)
+	// Look is the site now, whatever is judged.
+	Look(ctx context.Context) (Input, error)
 }
 
 // Book keeps the latest check of each window over restarts.
@@ -59,6 +64,7 @@ type Health interface {
 // Config is what the Runner needs.
 type Config struct {
 	Leads  []time.Duration // before a start; none: nothing is checked by itself
+	Charge bool            // batteries are charged before a window that they would not do for
 	Site   Site
 	Book   Book
 	Stamp  func() flex.Stamp
@@ -74,8 +80,17 @@ type Runner struct {
 
 	mu   sync.Mutex
 	kept map[key]*kept
+	plan []allocate.Preparation
 
-	raised map[string]bool // of Run alone: subjects at risk
+	// Of Run alone.
+	raised map[string]bool   // subjects at risk
+	told   map[charging]bool // charging that was announced
+}
+
+// charging names a charge of a device before a window.
+type charging struct {
+	device flex.DeviceID
+	until  int64
 }
 
 // kept is the latest check of a window.
@@ -87,7 +102,7 @@ type kept struct {
 
 // New builds a Runner.
 func New(cfg Config) *Runner {
-	return &Runner{cfg: cfg, wake: make(chan struct{}, 1), kept: map[key]*kept{}, raised: map[string]bool{}}
+	return &Runner{cfg: cfg, wake: make(chan struct{}, 1), kept: map[key]*kept{}, raised: map[string]bool{}, told: map[charging]bool{}}
 }
 
 // Name names the task.
@@ -117,7 +132,7 @@ func (r *Runner) Latest() []flex.Preflight {
 
 // Run checks until ctx ends.
 func (r *Runner) Run(ctx context.Context) error {
-	if len(r.cfg.Leads) == 0 {
+	if len(r.cfg.Leads) == 0 && !r.cfg.Charge {
 		<-ctx.Done()
 		return nil
 	}
@@ -155,14 +170,24 @@ func (r *Runner) Run(ctx context.Context) error {
 func (r *Runner) look(ctx context.Context) (time.Duration, error) {
 	now := r.cfg.Stamp()
 	if now.Clock == flex.ClockUntrusted {
+		r.setPlan(nil)
 		return lookEvery, nil // nobody knows how far a window is: the clock has its own alarm
 	}
-	farthest := slices.Max(r.cfg.Leads)
+	farthest := time.Duration(0)
+	for _, l := range r.cfg.Leads {
+		farthest = max(farthest, l)
+	}
+	if r.cfg.Charge {
+		farthest = max(farthest, chargeAhead)
+	}
 	subjects, err := r.cfg.Site.Upcoming(ctx, now.At, now.At.Add(farthest+lookEvery))
 	if err != nil {
 		return lookEvery, err
 	}
 	subjects = subjects[:min(len(subjects), mostKept)]
+	if err := r.prepare(ctx, subjects); err != nil {
+		return lookEvery, err
+	}
 	wait, changed, live := lookEvery, false, map[key]bool{}
 	for _, s := range subjects {
 		k := keyOf(s.Kind, s.ID, s.Window.Start)

@@ -21,6 +21,7 @@ type world struct {
 	clock    flex.ClockTrust
 	fails    error
 
+	in     func() Input
 	judged int
 	kept   []flex.Preflight
 	said   []string // result and the lead
@@ -44,6 +45,8 @@ func (w *world) Judge(_ context.Context, s Subject) (flex.Preflight, error) {
 	}
 	return p, nil
 }
+
+func (w *world) Look(context.Context) (Input, error) { return w.in(), w.fails }
 
 func (w *world) LoadPreflights() ([]flex.Preflight, error) { return w.kept, nil }
 func (w *world) PutPreflights(l []flex.Preflight) error {
@@ -89,7 +92,7 @@ func (w *world) after(d time.Duration, look func()) {
 // run lets a runner live for a while.
 func (w *world) run(t *testing.T, d time.Duration) {
 	t.Helper()
-	r := New(Config{Leads: []time.Duration{24 * time.Hour, time.Hour, 10 * time.Minute}, Site: w, Book: w, Health: w, Log: slog.New(slog.DiscardHandler),
+	r := New(Config{Leads: []time.Duration{24 * time.Hour, time.Hour, 10 * time.Minute}, Charge: w.in != nil, Site: w, Book: w, Health: w, Log: slog.New(slog.DiscardHandler),
 		Stamp: func() flex.Stamp { return flex.Stamp{At: time.Now(), Clock: w.clock} }})
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -205,5 +208,39 @@ func TestAFailingStoreRepeatsTheCheck(t *testing.T) {
 		if len(w.said) != 1 {
 			t.Errorf("%d checks, want 1", len(w.said))
 		}
+	})
+}
+
+func TestChargingIsPlannedAndAnnouncedWhenItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(2 * time.Hour)
+		base, _ := low()
+		s := &w.subjects[0]
+		s.Run, s.Shares = time.Hour, []flex.AssetShare{{Asset: "a", Power: 5000}}
+		w.in = func() Input {
+			in := base
+			in.Now = flex.Stamp{At: time.Now(), Clock: flex.ClockSynced}
+			return in
+		}
+		count := func() (n int) {
+			for _, what := range w.said {
+				if what == "preflight.precharge" {
+					n++
+				}
+			}
+			return n
+		}
+		go w.run(t, 4*time.Hour)
+		for _, step := range []struct {
+			d    time.Duration
+			want int
+		}{{80 * time.Minute, 0}, {5 * time.Minute, 1}, {2 * time.Hour, 1}} {
+			w.after(step.d, func() {
+				if got := count(); got != step.want {
+					t.Errorf("announced %d times, want %d", got, step.want)
+				}
+			})
+		}
+		time.Sleep(time.Hour)
 	})
 }
