@@ -57,6 +57,9 @@ func TestADispatchKeepsTheBaselineItWasAdmittedWith(t *testing.T) {
 	}
 	until(start)
 	s.await(10*time.Second, "3 kW above -1 kW at the meter", func() bool { return math.Abs(s.plant.Grid()-2000) < 100 })
+	if out, code := s.command("why", assetID); code != 0 || !strings.Contains(out, "its meter shall show 2 kW, from a baseline of -1 kW") {
+		t.Errorf("%d: %s", code, out)
+	}
 	until(end)
 	s.await(10*time.Second, "completed", func() bool { rec, _ := s.record("i1"); return rec.State == flex.Completed })
 	rec, _ := s.record("i1")

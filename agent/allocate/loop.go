@@ -179,7 +179,11 @@ func (w *work) byMeterOf(a *Asset, share, reference flex.Watts) (wish flex.Watts
 		l.correct(exact, w.in.Now, w.loopRating(a))
 	}
 	l.For = target
-	return l.Wish, fmt.Sprintf("its meter shall show %v; %v are not ours", target, l.Rest)
+	from := ""
+	if reference != 0 {
+		from = fmt.Sprintf(", from a baseline of %v", reference)
+	}
+	return l.Wish, fmt.Sprintf("its meter shall show %v%s; %v are not ours", target, from, l.Rest)
 }
 
 // over is the wish when more than asked is free: never less than the share.
