@@ -74,7 +74,7 @@ func (v *view) Nominate(ctx context.Context, id flex.AssetID, text []byte, by st
 	if err != nil {
 		return local.Baseline{}, err
 	}
-	if c.Baseline == nil || c.Baseline.Method != meter.MethodNominated {
+	if c.Baseline == nil || c.Baseline.Method != flex.MethodNominated {
 		return local.Baseline{}, flex.Refuse(flex.ReasonUnsupported, "nothing was nominated: asset %s is not held against nominations; set reference: baseline and baseline: {method: nominated}", id)
 	}
 	piece, err := meter.ParseNomination(text)

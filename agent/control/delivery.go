@@ -164,7 +164,7 @@ func (c *Controller) settling(a *allocate.Asset) time.Duration {
 // by what is less than before the start.
 func delivered(in allocate.Input, a *allocate.Asset, ds []flex.Dispatch, asked flex.Watts) (got flex.Watts, how string, read bool) {
 	based := slices.ContainsFunc(ds, func(d flex.Dispatch) bool {
-		return slices.ContainsFunc(d.Baselines, func(b flex.Baseline) bool { return b.Asset == a.ID })
+		return slices.ContainsFunc(d.Baselines, func(b flex.Baseline) bool { return b.Asset == a.ID && b.Method != flex.MethodZero })
 	})
 	if a.MeterID != "" && (based || a.Control == allocate.Meter) {
 		if a.Meter == nil || a.Meter.Power == nil || !a.Meter.Fresh(in.Now, measureOld) {

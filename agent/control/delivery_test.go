@@ -102,7 +102,9 @@ func TestWhatAnAssetDelivers(t *testing.T) {
 	meter := &flex.Reading{Device: "m", At: today, Power: w(-500)}
 	d := ask("i", 0, -time.Minute, time.Hour)
 	based := d
-	based.Baselines = []flex.Baseline{{Asset: "a"}}
+	based.Baselines = []flex.Baseline{{Asset: "a", Method: flex.MethodRecent}}
+	zero := d
+	zero.Baselines = []flex.Baseline{{Asset: "a", Method: flex.MethodZero, Detail: "instead of recent"}}
 	for _, tc := range []struct {
 		name  string
 		in    allocate.Input
@@ -120,6 +122,7 @@ func TestWhatAnAssetDelivers(t *testing.T) {
 		{"a meter that only shows", site(bat), allocate.Asset{MeterID: "m", Meter: meter}, d, 3000, 3000, true},
 		{"held by its meter", site(bat), allocate.Asset{MeterID: "m", Meter: meter, Control: allocate.Meter}, d, 3000, -500, true},
 		{"settled by its meter", site(bat), allocate.Asset{MeterID: "m", Meter: meter}, based, 3000, -500, true},
+		{"settled from zero", site(bat), allocate.Asset{MeterID: "m", Meter: meter}, zero, 3000, 3000, true},
 		{"its meter is lost", site(bat), allocate.Asset{MeterID: "m", Control: allocate.Meter}, d, 3000, 0, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -57,7 +57,7 @@ func covering(list []flex.Baseline, id flex.AssetID, w flex.Window) (flex.Baseli
 		if !b.Start.After(w.Start) && !end.Before(w.End) {
 			return b, true
 		}
-		if b.Method == "recent" || b.Method == "zero" {
+		if b.Method == flex.MethodRecent || b.Method == flex.MethodZero {
 			return stretched(b, w), true
 		}
 	}

@@ -2,12 +2,20 @@ package flex
 
 import "time"
 
+// Methods by which baselines are found.
+const (
+	MethodZero      = "zero" // nothing would have happened
+	MethodNominated = "nominated"
+	MethodRecent    = "recent"
+	MethodTenOfTen  = "10-of-10"
+)
+
 // Baseline is what an asset would have done without the dispatch: mean power
 // per step, W, + towards the grid. It is frozen when the instruction is
 // admitted, so that what is paid for later is what was known then.
 type Baseline struct {
 	Asset  AssetID       `json:"asset"`
-	Method string        `json:"method"` // zero, nominated, recent, 10-of-10
+	Method string        `json:"method"` // one of the above
 	Start  time.Time     `json:"start"`  // of the first step, UTC
 	Step   time.Duration `json:"step"`
 	Values []Watts       `json:"values"`

@@ -15,7 +15,7 @@ func BenchmarkTenOfTen(b *testing.B) {
 		b.Fatal(err)
 	}
 	start := time.Date(2026, 11, 18, 17, 0, 0, 0, time.UTC)
-	rule := &Rule{Method: MethodTenOfTen, Step: halfHour, Days: 10, RestDays: 4, Lookback: 60, Adjust: 2000, Holiday: func(string) bool { return false }}
+	rule := &Rule{Method: flex.MethodTenOfTen, Step: halfHour, Days: 10, RestDays: 4, Lookback: 60, Adjust: 2000, Holiday: func(string) bool { return false }}
 	clock := &wall{now: start, trust: flex.ClockSynced}
 	m := New(Config{Assets: []Asset{{ID: "a", Meter: "grid", Rule: rule}}, Shelf: &shelf{}, Wall: clock, Zone: zone, Health: alarms{}})
 	for at := start.AddDate(0, 0, -61); at.Before(start); at = at.Add(15 * time.Minute) {

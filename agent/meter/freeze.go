@@ -63,9 +63,9 @@ func (m *Meter) freeze(ctx context.Context, g *gather, q Question) (flex.Baselin
 
 func (m *Meter) by(ctx context.Context, method string, g *gather, q Question) (flex.Baseline, error) {
 	switch method {
-	case MethodZero:
+	case flex.MethodZero:
 		return Zero(q, ""), nil
-	case MethodNominated: // without the lock: whoever has a reading never waits for a disk
+	case flex.MethodNominated: // without the lock: whoever has a reading never waits for a disk
 		nom, _, err := m.cfg.Shelf.Nomination(ctx, g.ID)
 		if err != nil {
 			return flex.Baseline{}, fmt.Errorf("cannot read what was nominated: %w", err)
@@ -79,9 +79,9 @@ func (m *Meter) by(ctx context.Context, method string, g *gather, q Question) (f
 		m.collect(now)
 	}
 	switch method {
-	case MethodRecent:
+	case flex.MethodRecent:
 		return Recent(q, g.minutes, g.Rule.span(), m.disturbed(g.ID, q.known(), false))
-	case MethodTenOfTen:
+	case flex.MethodTenOfTen:
 		return TenOfTen(q, g.days, *g.Rule, m.cfg.Zone, m.disturbed(g.ID, q.known(), true))
 	}
 	return flex.Baseline{}, fmt.Errorf("method %q is not known", method)

@@ -8,16 +8,11 @@ import (
 	"flexd/agent/flex"
 )
 
-// The methods, and what to do when one gives nothing.
+// What to do when a method gives nothing.
 const (
-	MethodZero      = "zero"
-	MethodNominated = "nominated"
-	MethodRecent    = "recent"
-	MethodTenOfTen  = "10-of-10"
-
 	FallbackRefuse = "refuse"
-	FallbackZero   = MethodZero
-	FallbackRecent = MethodRecent
+	FallbackZero   = flex.MethodZero
+	FallbackRecent = flex.MethodRecent
 )
 
 const halfHour = 30 * time.Minute
@@ -44,7 +39,7 @@ type Rule struct {
 
 // minutesBack is how long one-minute intervals are remembered for it.
 func (r *Rule) minutesBack() time.Duration {
-	if r == nil || r.Method != MethodRecent && r.Fallback != FallbackRecent {
+	if r == nil || r.Method != flex.MethodRecent && r.Fallback != FallbackRecent {
 		return 0
 	}
 	return recentMost + time.Hour
@@ -52,7 +47,7 @@ func (r *Rule) minutesBack() time.Duration {
 
 // daysBack is the same for quarters of an hour.
 func (r *Rule) daysBack() time.Duration {
-	if r == nil || r.Method != MethodTenOfTen {
+	if r == nil || r.Method != flex.MethodTenOfTen {
 		return 0
 	}
 	return time.Duration(r.Lookback+3) * 24 * time.Hour
@@ -85,7 +80,7 @@ func (q Question) frame(step time.Duration) (start time.Time, n int) {
 // Zero is the baseline of an asset that would have done nothing.
 func Zero(q Question, detail string) flex.Baseline {
 	start, n := q.frame(halfHour)
-	return flex.Baseline{Asset: q.Asset, Method: MethodZero, Start: start, Step: halfHour, Values: make([]flex.Watts, n), Detail: detail}
+	return flex.Baseline{Asset: q.Asset, Method: flex.MethodZero, Start: start, Step: halfHour, Values: make([]flex.Watts, n), Detail: detail}
 }
 
 // Recent is the mean of the last minutes before the notice in which the asset
@@ -111,7 +106,7 @@ func Recent(q Question, minutes []flex.Interval, span time.Duration, busy []flex
 		return flex.Baseline{}, fmt.Errorf("only %d of %d minutes before %s were measured without a dispatch", n, want, stamp(q.known()))
 	}
 	start, steps := q.frame(halfHour)
-	b := flex.Baseline{Asset: q.Asset, Method: MethodRecent, Start: start, Step: halfHour, Values: make([]flex.Watts, steps),
+	b := flex.Baseline{Asset: q.Asset, Method: flex.MethodRecent, Start: start, Step: halfHour, Values: make([]flex.Watts, steps),
 		Detail: fmt.Sprintf("mean of %d minutes from %s to %s", n, stamp(first), stamp(last))}
 	mean := flex.Watts(flex.RoundDiv(energy, n*60))
 	for k := range b.Values {
@@ -136,7 +131,7 @@ func Nominated(q Question, nom flex.Nomination) (flex.Baseline, error) {
 		return flex.Baseline{}, fmt.Errorf("nothing is nominated for %v", q.Window)
 	}
 	start, n := q.frame(step)
-	b := flex.Baseline{Asset: q.Asset, Method: MethodNominated, Start: start, Step: step}
+	b := flex.Baseline{Asset: q.Asset, Method: flex.MethodNominated, Start: start, Step: step}
 	var by flex.Stated
 	for k := range n {
 		t := start.Add(time.Duration(k) * step)

@@ -137,7 +137,7 @@ func equal(a, b []flex.Watts) bool {
 }
 
 func TestABaselineIsNeverSilentlyZero(t *testing.T) {
-	rule := &Rule{Method: MethodRecent, Fallback: FallbackRefuse, Span: halfHour}
+	rule := &Rule{Method: flex.MethodRecent, Fallback: FallbackRefuse, Span: halfHour}
 	r := newRig(t, Asset{ID: "a", Meter: "grid", Rule: rule}, Asset{ID: "free", Meter: "grid"})
 	w := flex.Window{Start: t0.Add(2 * time.Hour), End: t0.Add(3 * time.Hour)}
 	if _, held, err := r.m.Baseline(t.Context(), "free", w, t0); held || err != nil {
@@ -149,12 +149,12 @@ func TestABaselineIsNeverSilentlyZero(t *testing.T) {
 	}
 	rule.Fallback = FallbackZero
 	b, held, err := r.m.Baseline(t.Context(), "a", w, t0)
-	if !held || err != nil || b.Method != MethodZero || !strings.Contains(b.Detail, "only 0 of 30") || !strings.Contains(r.alarms["baseline_missing a"], "zero is taken instead") {
+	if !held || err != nil || b.Method != flex.MethodZero || !strings.Contains(b.Detail, "only 0 of 30") || !strings.Contains(r.alarms["baseline_missing a"], "zero is taken instead") {
 		t.Errorf("%+v %v %v", b, err, r.alarms)
 	}
 	r.run("grid", 31*time.Minute, flat(700))
 	b, _, err = r.m.Baseline(t.Context(), "a", w, r.wall.now)
-	if err != nil || b.Method != MethodRecent || b.At(w.Start) != 700 || len(r.alarms) != 0 {
+	if err != nil || b.Method != flex.MethodRecent || b.At(w.Start) != 700 || len(r.alarms) != 0 {
 		t.Errorf("%+v %v %v", b, err, r.alarms)
 	}
 	// Over a restart the minutes are still known.

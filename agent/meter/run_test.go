@@ -21,7 +21,7 @@ func (bubble) Reached() time.Time                { return time.Now().UTC() }
 func TestWhatRunsIsKeptEveryFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := &shelf{}
-		rule := &Rule{Method: MethodRecent, Fallback: FallbackZero, Span: halfHour}
+		rule := &Rule{Method: flex.MethodRecent, Fallback: FallbackZero, Span: halfHour}
 		m := New(Config{Assets: []Asset{{ID: "a", Meter: "grid", Rule: rule}}, Shelf: kept, Wall: bubble{}, Zone: time.UTC, Health: alarms{}, Log: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)

@@ -55,7 +55,7 @@ func TenOfTen(q Question, quarters []flex.Interval, r Rule, zone *time.Location,
 	if len(days) < (want+1)/2 {
 		return flex.Baseline{}, fmt.Errorf("only %d of %d %s within %d days can be compared%s", len(days), want, kind, r.Lookback, left)
 	}
-	b := flex.Baseline{Asset: q.Asset, Method: MethodTenOfTen, Start: start, Step: r.Step, Values: make([]flex.Watts, n)}
+	b := flex.Baseline{Asset: q.Asset, Method: flex.MethodTenOfTen, Start: start, Step: r.Step, Values: make([]flex.Watts, n)}
 	for k := range labels {
 		var sum int64
 		for _, d := range days {

@@ -27,7 +27,7 @@ func randomWorld(t *testing.T, rnd *rand.Rand) world {
 	w := world{holidays: map[string]bool{}, zone: zoneOf(t, zones[rnd.IntN(len(zones))])}
 	// Around both changes of the clocks in 2026 to 2028.
 	event := time.Date(2026+rnd.IntN(3), []time.Month{3, 4, 7, 10, 11}[rnd.IntN(5)], 20+rnd.IntN(14), rnd.IntN(24), 15*rnd.IntN(4), 0, 0, time.UTC)
-	w.rule = Rule{Method: MethodTenOfTen, Step: []time.Duration{15 * time.Minute, halfHour}[rnd.IntN(2)], Days: 1 + rnd.IntN(12), RestDays: 1 + rnd.IntN(5),
+	w.rule = Rule{Method: flex.MethodTenOfTen, Step: []time.Duration{15 * time.Minute, halfHour}[rnd.IntN(2)], Days: 1 + rnd.IntN(12), RestDays: 1 + rnd.IntN(5),
 		Lookback: 20 + rnd.IntN(50), Adjust: []flex.Percent{0, 2000, 10_000}[rnd.IntN(3)], Holiday: func(d string) bool { return w.holidays[d] }}
 	w.q = Question{Asset: "a", Window: flex.Window{Start: event, End: event.Add(time.Duration(1+rnd.IntN(240)) * time.Minute)},
 		Notice: event.Add(-time.Duration(rnd.IntN(36*60)-30) * time.Minute)}
@@ -331,7 +331,7 @@ func TestAStepUnderWayDoesNotCount(t *testing.T) {
 // intervals, also after a restart.
 func TestTenOfTenOfARunningMeter(t *testing.T) {
 	start := time.Date(2026, 11, 18, 17, 0, 0, 0, time.UTC)
-	rule := &Rule{Method: MethodTenOfTen, Fallback: FallbackRefuse, Step: halfHour, Days: 10, RestDays: 4, Lookback: 60, Adjust: 2000, Holiday: func(string) bool { return false }}
+	rule := &Rule{Method: flex.MethodTenOfTen, Fallback: FallbackRefuse, Step: halfHour, Days: 10, RestDays: 4, Lookback: 60, Adjust: 2000, Holiday: func(string) bool { return false }}
 	r := newRig(t, Asset{ID: "a", Meter: "grid", Rule: rule})
 	for _, i := range weeks(t, start, 10) {
 		r.shelf.put("a", i)
