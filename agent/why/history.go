@@ -90,7 +90,7 @@ func (h *History) Note(at time.Time, p allocate.Plan) {
 			h.add(Entry{At: at, Of: id})
 		}
 	}
-	if at.Sub(h.alive) >= aliveAt {
+	if age := at.Sub(h.alive); age >= aliveAt || age < 0 {
 		h.alive = at
 		h.add(Entry{At: at, Alive: true})
 	}
@@ -125,15 +125,8 @@ func (h *History) At(at time.Time) Answer {
 	if len(h.entries) > 0 {
 		a.Oldest = h.entries[0].At
 	}
-	next := time.Time{} // the first entry after it
-	for _, e := range h.entries {
-		if e.At.After(at) {
-			next = e.At
-			if e.Begin { // nobody watched any more, or it cannot be told
-				a.Running = at.Sub(a.Seen) < aliveAt && a.Running
-			}
-			break
-		}
+	last := h.until(at)
+	for _, e := range h.entries[:last] {
 		a.Seen = e.At
 		switch {
 		case e.Begin:
@@ -152,10 +145,24 @@ func (h *History) At(at time.Time) Answer {
 			delete(a.Short, e.Of)
 		}
 	}
-	if next.IsZero() && a.Running {
+	switch {
+	case last == len(h.entries) && a.Running:
 		a.Seen = at
+	case last < len(h.entries) && h.entries[last].Begin: // nobody watched any more, or it cannot be told
+		a.Running = at.Sub(a.Seen) < aliveAt && a.Running
 	}
 	return a
+}
+
+// until counts the entries up to the latest that is not after the instant.
+// They come in the order of what happened, which is not that of their times
+// where the wall clock was stepped back.
+func (h *History) until(at time.Time) int {
+	n := len(h.entries)
+	for n > 0 && h.entries[n-1].At.After(at) {
+		n--
+	}
+	return n
 }
 
 // take gives what is not saved yet; it counts as saved.

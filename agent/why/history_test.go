@@ -58,6 +58,19 @@ func TestWhatWasInForceAtEverySecond(t *testing.T) {
 	}
 }
 
+// After a step back of the wall clock what came last is what is in force.
+func TestTheClockIsSteppedBack(t *testing.T) {
+	h := New(nil, noon)
+	h.Note(noon.Add(time.Minute), plan(5000, ""))
+	back := noon.Add(-time.Hour)
+	h.Note(back, plan(3000, ""))
+	for at, want := range map[time.Time]flex.Watts{back: 3000, back.Add(time.Minute): 3000, noon.Add(-2 * time.Hour): 0} {
+		if a := h.At(at); a.Targets["b"].Target.Power != want || a.Running != (want != 0) {
+			t.Errorf("at %v: %+v, want %v", at, a, want)
+		}
+	}
+}
+
 func TestWhatCameBeforeARestart(t *testing.T) {
 	h := New(nil, noon)
 	h.Note(noon, plan(5000, ""))
