@@ -28,7 +28,7 @@ func (a *Agent) openMarket() error {
 		return fmt.Errorf("market.profile: %w", err)
 	}
 	a.market, err = piclo.Open(piclo.Config{Profile: profile, BaseURL: cfg.Market.BaseURL, ClientID: cfg.Market.ClientID,
-		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, CertAt: a.wall.Certificates, Insecure: cfg.Market.Insecure, Log: a.log})
+		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, CertAt: a.wall.Certificates, Heard: a.heard, Insecure: cfg.Market.Insecure, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("market: %w", err)
 	}
@@ -113,3 +113,6 @@ func (a *Agent) near(now time.Time) (bool, time.Time) {
 	})
 	return dispatch.Near(list, now, nearLead)
 }
+
+// heard takes the date of the market's answers.
+func (a *Agent) heard(date, sent, got time.Time) { a.wall.Heard("the market", date, sent, got) }

@@ -33,6 +33,7 @@ type Wall struct {
 	least  flex.Stamp    // when the floor was set: true time has gone on since
 	anchor flex.Stamp    // the latest synchronised reading of this boot
 	proof  *proof        // nil: no time servers, or they never agreed
+	heard  *heard        // nil: nobody said a date yet
 	epoch  time.Time     // when this was built, with its monotonic reading
 	ahead  time.Duration // of the wall clock before the steady one, by steps since
 }

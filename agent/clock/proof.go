@@ -108,6 +108,9 @@ func (w *Wall) State() State {
 	if proven && s.Clock != flex.ClockUntrusted {
 		st.Why += "; it is " + offsetText(off, w.proof.by)
 	}
+	if said := hearsayText(w.hearsay(s)); said != "" {
+		st.Why += "; it is " + said
+	}
 	return st
 }
 

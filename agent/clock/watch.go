@@ -15,6 +15,10 @@ const (
 	stepped    = time.Second
 )
 
+// subjectHeard is of the alarm about a date that was heard, besides that of
+// the time servers.
+const subjectHeard = "heard"
+
 // Watch says aloud that the clock is wrong, and that it was stepped, until ctx
 // ends.
 func (w *Wall) Watch(ctx context.Context, h Health, log *slog.Logger) error {
@@ -26,6 +30,11 @@ func (w *Wall) Watch(ctx context.Context, h Health, log *slog.Logger) error {
 			h.Raise(CodeWrong, "", "no instruction is decided by it: "+st.Why)
 		} else {
 			h.Clear(CodeWrong, "")
+		}
+		if said := w.Hearsay(); said != "" {
+			h.Raise(CodeOffset, subjectHeard, "the clock is "+said+": let chrony or systemd-timesyncd synchronise it, or list time servers in clock.ntp")
+		} else {
+			h.Clear(CodeOffset, subjectHeard)
 		}
 		now := w.Stamp()
 		if by := now.Line().Sub(last.Line()); by.Abs() >= stepped && now.Boot == last.Boot {

@@ -82,13 +82,16 @@ func safeTransport(certAt func() time.Time) *http.Transport {
 
 // safeClient bounds a client and keeps it at its origin. A given client is
 // copied, never changed; certAt is for the transport that it lacks.
-func safeClient(given *http.Client, at origin, certAt func() time.Time) *http.Client {
+func safeClient(given *http.Client, at origin, certAt func() time.Time, heard Heard) *http.Client {
 	c := &http.Client{}
 	if given != nil {
 		*c = *given
 	}
 	if c.Transport == nil {
 		c.Transport = safeTransport(certAt)
+	}
+	if heard != nil {
+		c.Transport = dated{c.Transport, heard}
 	}
 	if c.Timeout <= 0 || c.Timeout > callTimeout {
 		c.Timeout = callTimeout

@@ -18,7 +18,7 @@ func TestTheMarketsCertificateIsJudgedAtTheGivenInstant(t *testing.T) {
 		t.Fatal(err)
 	}
 	for year, good := range map[int]bool{2050: true, 2100: false, 1960: false} {
-		c := safeClient(nil, at, func() time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) })
+		c := safeClient(nil, at, func() time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }, nil)
 		tr := c.Transport.(*http.Transport)
 		tr.TLSClientConfig.RootCAs = x509.NewCertPool()
 		tr.TLSClientConfig.RootCAs.AddCert(srv.Certificate())

@@ -30,6 +30,7 @@ type Config struct {
 	Keys     trust.Store            // nil: keys are kept in memory only
 	Wall     Wall
 	CertAt   func() time.Time // when the market's certificate is judged, unless HTTP is given; nil: now
+	Heard    Heard            // takes the dates of the market's answers; may be nil
 	Insecure bool             // plain http beyond loopback
 	Log      *slog.Logger
 }
@@ -68,7 +69,7 @@ func Open(cfg Config) (*Market, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	hc := safeClient(cfg.HTTP, at, cfg.CertAt)
+	hc := safeClient(cfg.HTTP, at, cfg.CertAt, cfg.Heard)
 	m := &Market{profile: p, at: at, wall: cfg.Wall, log: log}
 	m.api = &client{at: at, http: hc, token: &tokens{
 		url: at.base + string(p.Paths.Token), http: hc, profile: p.Token,
