@@ -39,7 +39,9 @@ func (a *Agent) build() error {
 	if err := a.openMarket(); err != nil {
 		return err
 	}
-	a.buildDispatch()
+	if err := a.buildDispatch(); err != nil {
+		return err
+	}
 	if err := a.buildIntake(); err != nil {
 		return err
 	}
@@ -82,12 +84,18 @@ func (a *Agent) buildControl() {
 	})
 }
 
-func (a *Agent) buildDispatch() {
+func (a *Agent) buildDispatch() error {
+	pace, rest := paces(a.conf.cfg.Assets)
+	past, err := a.ended(rest)
+	if err != nil {
+		return err
+	}
 	book, market := a.ledger(), a.conf.cfg.Market
 	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: book, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log,
 		Market: a.market, Answers: func(operator string) string { return market.Operator(operator).Answers },
-		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Baseline: a.meter.Baseline, Assets: ours(a.conf.cfg.Assets)})
+		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Baseline: a.meter.Baseline, Pace: pace, Ended: past, Assets: ours(a.conf.cfg.Assets)})
 	a.answers = dispatch.NewAnswers(dispatch.AnswersConfig{Engine: a.engine, Owings: book, Market: a.market, Teller: a.market, Wall: a.wall, Log: a.log})
+	return nil
 }
 
 func (a *Agent) buildFleet() error {

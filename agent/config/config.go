@@ -210,6 +210,9 @@ type Asset struct {
 	MissPart  flex.Percent
 	MissPower flex.Watts
 	MissAfter time.Duration
+	// Once started the asset runs for MinRun at least; before it starts again
+	// it rests for Recovery. 0: nothing of the kind.
+	MinRun, Recovery time.Duration
 }
 
 // Baseline says what an asset's dispatches are held against. The zero value of

@@ -235,7 +235,7 @@ func (b builder) device(v value) Device {
 }
 
 func (b builder) asset(v value) Asset {
-	o := v.object("market_id", "devices", "meter", "reference", "baseline", "control", "over_delivery", "max_dispatch", "tolerance", "not_delivered_after")
+	o := v.object("market_id", "devices", "meter", "reference", "baseline", "control", "over_delivery", "max_dispatch", "tolerance", "not_delivered_after", "min_run", "recovery")
 	a := Asset{
 		MarketID:    flex.AssetID(o.get("market_id").required("write the market's id of the asset")),
 		Meter:       flex.DeviceID(o.get("meter").text()),
@@ -243,6 +243,8 @@ func (b builder) asset(v value) Asset {
 		Free:        o.get("over_delivery").choice("cap", []string{"cap", "free"}) == "free",
 		MaxDispatch: o.get("max_dispatch").power(),
 		MissAfter:   o.get("not_delivered_after").duration(time.Minute, time.Second, time.Hour),
+		MinRun:      o.get("min_run").duration(0, 0, 24*time.Hour),
+		Recovery:    o.get("recovery").duration(0, 0, 7*24*time.Hour),
 	}
 	if tol := o.get("tolerance"); tol.given() && tol.node.Kind == yaml.ScalarNode && strings.HasSuffix(strings.TrimSpace(tol.node.Value), "%") {
 		a.MissPart = tol.percent()

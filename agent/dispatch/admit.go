@@ -18,6 +18,8 @@ type Context struct {
 	Open      []flex.Record   // every record that is not final
 	Answers   Answering       // what the market wants to hear of it
 	Away      []flex.Unavailability
+	Ended     []flex.Record           // the dispatch that ended last of each asset
+	Pace      func(flex.AssetID) Pace // nil: no asset needs any
 	// Baseline finds what an asset's share counts from; see Config.
 	Baseline func(id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error)
 	// KeepEnds refuses a change whose end is past as too late, where the market
@@ -215,6 +217,9 @@ func start(o flex.Offer, c Context) Verdict {
 	d := duty{terms: terms}
 	if why == nil {
 		why = d.withhold(c.Away)
+	}
+	if why == nil {
+		why = d.keepPace(o, c)
 	}
 	if why == nil {
 		why = d.freeze(o, c)

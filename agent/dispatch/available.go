@@ -67,5 +67,5 @@ func awayText(u flex.Unavailability) string {
 
 // withheldText tells why a record is partial from the outset.
 func withheldText(shares []flex.AssetShare) string {
-	return sharesText(shares) + " is withheld: declared unavailable"
+	return sharesText(shares) + " is withheld: declared unavailable, or not ready for it"
 }

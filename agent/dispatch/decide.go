@@ -178,7 +178,7 @@ func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Con
 	if err != nil || isStop(o.Instruction) {
 		return c, err
 	}
-	c.Away = e.standing()
+	c.Away, c.Pace, c.Ended = e.standing(), e.cfg.Pace, e.rested.list()
 	c.Answers, err = e.answering(ctx, o.Instruction, o.Obligation)
 	return c, err
 }
@@ -197,6 +197,14 @@ func (e *Engine) related(o flex.Offer, rec flex.Record, known bool) []flex.Recor
 	}
 	if known {
 		reach = append(reach, rec.Window)
+	}
+	for _, a := range e.cfg.Assets {
+		if e.cfg.Pace == nil {
+			break
+		}
+		if rest := e.cfg.Pace(a).Recovery; rest > 0 {
+			reach = append(reach, flex.Window{Start: reach[0].Start.Add(-rest), End: reach[0].End.Add(rest)})
+		}
 	}
 	tied := func(r flex.Record) bool { return r.ID == in.ID || r.StopBy == in.ID || known && r.ID == rec.StopBy }
 	for _, r := range e.open {
@@ -234,6 +242,7 @@ func (e *Engine) adopt(now flex.Stamp, recs ...flex.Record) {
 	for _, r := range recs {
 		delete(e.said, r.ID)
 		if r.State.Final() {
+			e.rested.note(r)
 			delete(e.open, r.ID)
 			e.latch.forget(r.ID)
 			e.cfg.Health.Clear(CodeReleaseOwed, string(r.ID))

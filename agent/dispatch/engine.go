@@ -39,6 +39,8 @@ type Config struct {
 	Market   Responder
 	Answers  func(operator string) string // the policy, as in the configuration
 	Foresee  func(flex.Dispatch) flex.Foresight
+	Pace     func(flex.AssetID) Pace                              // nil: no asset needs any
+	Ended    []flex.Record                                        // before this process, as far as Pace looks back
 	Contract func(flex.ObligationID, flex.CompetitionID) Contract // nil: nothing is said of any
 	KeepEnds bool                                                 // of the market's profile: a change whose end is past is no stop
 	// Baseline finds what an asset's share counts from in a window, as of the
@@ -59,6 +61,7 @@ type Engine struct {
 	// Run, and Run's own goroutine touch it, and what follows.
 	open      map[flex.InstructionID]flex.Record
 	latch     latch
+	rested    rested
 	said      map[flex.InstructionID]flex.Record // final ones of which the market must still hear
 	away      map[string]flex.Unavailability     // declarations that are not closed
 	waiting   map[flex.InstructionID]bool        // changes kept as offers until they are answered
@@ -89,9 +92,12 @@ func NewEngine(cfg Config) *Engine {
 		wake:  make(chan struct{}, 1),
 		asks:  make(chan ask, 16),
 		open:  map[flex.InstructionID]flex.Record{},
-		latch: latch{},
-		said:  map[flex.InstructionID]flex.Record{}, away: map[string]flex.Unavailability{},
+		latch: latch{}, rested: rested{},
+		said: map[flex.InstructionID]flex.Record{}, away: map[string]flex.Unavailability{},
 		waiting: map[flex.InstructionID]bool{}, warned: map[alert]bool{}, unsure: map[key]bool{},
+	}
+	for _, r := range cfg.Ended {
+		e.rested.note(r)
 	}
 	cfg.Board.mu.Lock()
 	cfg.Board.carried, cfg.Board.wall = e.carriedOut, cfg.Wall

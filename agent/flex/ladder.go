@@ -98,6 +98,8 @@ const (
 	ReasonRejected            Reason = "rejected"  // by a person at the site
 	ReasonNoAnswer            Reason = "no_answer" // the market's deadline for an answer passed
 	ReasonUnavailable         Reason = "declared_unavailable"
+	ReasonMinRun              Reason = "below_min_run" // the window is shorter than the asset runs
+	ReasonRecovery            Reason = "recovering"    // the asset has not rested since its last dispatch
 	ReasonNoBaseline          Reason = "baseline_unavailable"
 	// Reasons why less than the share is given now.
 	ReasonRating     Reason = "rating"
