@@ -46,9 +46,11 @@ func (m *Meter) freeze(ctx context.Context, g *gather, q Question) (flex.Baselin
 	}
 	b, err := m.by(ctx, g.Rule.Method, g, q)
 	if err == nil {
+		m.told(g, time.Time{})
 		m.cfg.Health.Clear(CodeBaseline, string(g.ID))
 		return b, nil
 	}
+	m.told(g, q.Window.End)
 	text := fmt.Sprintf("asset %s has no baseline by %s for %v: %v", g.ID, g.Rule.Method, q.Window, err)
 	if g.Rule.Fallback != FallbackRefuse {
 		if b, ferr := m.by(ctx, g.Rule.Fallback, g, q); ferr == nil {
@@ -85,6 +87,23 @@ func (m *Meter) by(ctx context.Context, method string, g *gather, q Question) (f
 		return TenOfTen(q, g.days, *g.Rule, m.cfg.Zone, m.disturbed(g.ID, q.known(), true))
 	}
 	return flex.Baseline{}, fmt.Errorf("method %q is not known", method)
+}
+
+// told notes until when the alarm of a missing baseline stands.
+func (m *Meter) told(g *gather, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g.missing = until
+}
+
+// endAlarms clears the alarms of baselines whose windows are over; mu is held.
+func (m *Meter) endAlarms(now time.Time) {
+	for _, g := range m.assets {
+		if !g.missing.IsZero() && !now.Before(g.missing) {
+			g.missing = time.Time{}
+			m.cfg.Health.Clear(CodeBaseline, string(g.ID))
+		}
+	}
 }
 
 // span is that of a recent mean, also as a fallback.

@@ -94,6 +94,7 @@ type gather struct {
 	sources map[flex.DeviceID]*source
 	minutes []flex.Interval // the last hours, by start
 	days    []flex.Interval // quarters of the last weeks, by start
+	missing time.Time       // end of the window without a baseline that is told
 }
 
 // New builds a Meter that knows nothing yet: Load follows.
@@ -207,6 +208,7 @@ func (m *Meter) keep(ctx context.Context) {
 	}
 	m.mu.Lock()
 	m.collect(now)
+	m.endAlarms(now)
 	rows := m.pending
 	m.pending = map[flex.AssetID][]flex.Interval{}
 	open := map[flex.AssetID]map[flex.DeviceID]*source{}

@@ -157,6 +157,21 @@ func TestABaselineIsNeverSilentlyZero(t *testing.T) {
 	if err != nil || b.Method != flex.MethodRecent || b.At(w.Start) != 700 || len(r.alarms) != 0 {
 		t.Errorf("%+v %v %v", b, err, r.alarms)
 	}
+	// The alarm ends with the window that it is about.
+	if _, _, err = r.m.Baseline(t.Context(), "a", w, t0.Add(-time.Hour)); err != nil || len(r.alarms) != 1 {
+		t.Fatalf("%v %v", err, r.alarms)
+	}
+	now := r.wall.now
+	for at, left := range map[time.Time]int{w.End.Add(-time.Second): 1, w.End: 0} {
+		r.alarms = alarms{}
+		r.m.cfg.Health = r.alarms
+		_, _, _ = r.m.Baseline(t.Context(), "a", w, t0.Add(-time.Hour))
+		r.wall.now = at
+		if r.m.keep(t.Context()); len(r.alarms) != left {
+			t.Errorf("at %v: %v", at, r.alarms)
+		}
+	}
+	r.wall.now = now
 	// Over a restart the minutes are still known.
 	r.m.keep(t.Context())
 	r.restart()
