@@ -131,4 +131,9 @@ func (s *fullSite) Status(context.Context) (Status, error) { return s.status, ni
 func (s *fullSite) Instructions(context.Context, int) ([]Instruction, error) {
 	return []Instruction{{Record: s.record}}, nil
 }
+func (s *fullSite) Obligations(context.Context, time.Duration) ([]Obligation, error) {
+	w := flex.Window{Start: s.status.At.Add(time.Hour), End: s.status.At.Add(2 * time.Hour)}
+	return []Obligation{{Obligation: flex.Obligation{ID: "k2V9x"}, Next: []flex.Window{w}, Preflight: &flex.Preflight{Kind: flex.PreflightObligation, ID: "k2V9x", Window: w,
+		At: flex.Stamp{At: s.status.At}, Result: flex.PreflightAtRisk, Reasons: []flex.Concern{{Reason: flex.ReasonLocalHold, Text: "asset a is held by ann"}}}}}, nil
+}
 func (s *fullSite) Point() Point { p := s.point; p.At = time.Now().UTC(); return p }
