@@ -55,6 +55,9 @@ func TestAClockThatIsProvenWrongDecidesNothing(t *testing.T) {
 		st, err := s.status()
 		return err == nil && st.Clock == flex.ClockUntrusted
 	})
+	if st, err := s.status(); err != nil || st.Time.OffsetMS == nil || *st.Time.OffsetMS < 3_590_000 || len(st.Time.By) != 2 || len(st.Time.Servers) != 3 {
+		t.Errorf("status tells %+v (%v)", st.Time, err)
+	}
 	start := second(3 * time.Second)
 	s.instruct(ask("wait", "0.00300", "export", start, start.Add(5*time.Second)))
 	s.await(20*time.Second, "everybody is told", func() bool {

@@ -4,7 +4,9 @@
 // In: the kernel's clock and its synchronisation state, the boot id,
 // CLOCK_BOOTTIME, a floor below which the wall clock is surely wrong, and what
 // time servers say where some are listed. Out: an instant with its trust, and
-// why. It never steps a clock; for waiting, use package time directly.
+// why; beside it a steady time that no step of the clock moves. What others'
+// dates say is told to people and decides nothing. It never steps a clock; for
+// waiting, use package time directly.
 package clock
 
 import (

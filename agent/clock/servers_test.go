@@ -212,3 +212,38 @@ func TestAProofGoesWithTheClockAndEnds(t *testing.T) {
 		t.Errorf("state %+v", st)
 	}
 }
+
+// The pace rises while all is well and falls when there is something to find
+// out; silence is asked at most every few minutes.
+func TestThePaceOfAsking(t *testing.T) {
+	w := New(clocktest.New(true), time.Time{})
+	h := told{}
+	s := NewServers([]string{"a"}, w, h, slog.New(slog.DiscardHandler))
+	says := func(off time.Duration) []said {
+		return []said{{name: "a", zero: w.read().Line().Add(off)}}
+	}
+	for i, tc := range []struct {
+		heard []said
+		want  time.Duration
+		raise bool
+	}{
+		{says(0), 128 * time.Second, false},
+		{says(50 * time.Millisecond), 256 * time.Second, false},
+		{says(0), 512 * time.Second, false},
+		{says(0), paceLast, false},
+		{says(0), paceLast, false},
+		{says(time.Second), paceFirst, true},
+		{nil, 128 * time.Second, true},
+		{nil, paceDark, true},
+		{nil, paceDark, true},
+		{says(0), 2 * paceDark, false},
+	} {
+		s.judge(tc.heard, 1)
+		if _, on := h[CodeOffset]; s.pace != tc.want || on != tc.raise {
+			t.Errorf("round %d: asks every %v, raised %v; want %v, %t", i, s.pace, h, tc.want, tc.raise)
+		}
+	}
+	if most := paceLast + paceLast/jitter; most > 17*time.Minute {
+		t.Errorf("it asks as seldom as every %v", most)
+	}
+}

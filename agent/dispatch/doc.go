@@ -18,6 +18,10 @@
 // restart, Step keeps everybody to the table of transitions. Engine feeds
 // them and commits what they say.
 //
+// What has begun goes by the time since boot: the Board moves its window with
+// every step of the wall clock, gives it to control in a steady time that no
+// step moves, and the Engine takes it over into the record.
+//
 // It must never talk to a device or to the broker, to the market only by
 // Answers and away from the Engine's goroutine, and a stop
 // must never wait for it: StopNow and Hold act on the Board at once, whatever

@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -183,6 +185,32 @@ func TestAStepOfTheClockKeepsTheOrderOfTwo(t *testing.T) {
 					t.Errorf("%s and %s\nsaid %q and %q", old.State, heir.State, s.led.said("old"), s.led.said("heir"))
 				}
 			})
+		})
+	}
+}
+
+// Any number of steps, of any size, vouched for or not, with restarts between:
+// what a good clock began runs whole, once, and is told within its window.
+func TestNoRowOfStepsMovesWhatHasBegun(t *testing.T) {
+	for seed := range uint64(150) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			s := newStepped(t, true)
+			defer s.end()
+			s.take(soon("i", 10*time.Second), 1)
+			var ticks []tick
+			for range 1 + r.IntN(6) {
+				by := leastStep + time.Duration(r.Int64N(int64(math.Pow(10, 9+8*r.Float64()))))
+				if r.IntN(2) == 0 {
+					by = -by
+				}
+				ticks = append(ticks, tick{at: 11 + r.IntN(70), step: by, sync: []string{"synced", "unsynced", ""}[r.IntN(3)], restart: r.IntN(3) == 0})
+			}
+			slices.SortStableFunc(ticks, func(a, b tick) int { return a.at - b.at })
+			ran := s.watch(ticks, "i")["i"]
+			if rec := s.led.rec("i"); ran != "10-70" || rec.State != flex.Completed || rec.EchoAt.Before(rec.Window.Start) || rec.EchoAt.After(rec.Window.End) {
+				t.Errorf("seed %d: %+v: ran %q, said %q\n%+v", seed, ticks, ran, s.led.said("i"), rec)
+			}
 		})
 	}
 }

@@ -197,6 +197,9 @@ func detailText(w io.Writer, d local.Detail) {
 	in := r.Instruction
 	fmt.Fprintf(w, "  asked         %s of %s %s for %s, operator %s\n", in.Kind, in.Capacity, in.Direction, ids(in.Assets), orDash(in.Operator))
 	fmt.Fprintf(w, "  window        %s\n", r.Window)
+	if r.Moved != 0 {
+		fmt.Fprintf(w, "  clock         was stepped by %s since it began, which moved no setpoint\n", r.Moved.Round(time.Millisecond))
+	}
 	if p := d.Preflight; p != nil {
 		fmt.Fprintf(w, "  pre-flight    %s at %s\n", flightWord(p), stamp(p.At.At))
 		concernsText(w, p)
