@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"flexd/agent/clock"
 	"flexd/agent/flex"
 )
 
@@ -111,7 +112,7 @@ func scene() *fullSite {
 	now := time.Now().UTC()
 	w, m, g, soc := flex.Watts(5000), flex.Watts(4980), flex.Watts(6100), flex.Percent(6400)
 	return &fullSite{point: Point{At: now, Target: &w, Measured: &m, Meter: &g},
-		status: Status{Site: "harwell-01", Version: "v1", Clock: flex.ClockSynced, Ready: true, At: now, Devices: []flex.DeviceStatus{{
+		status: Status{Site: "harwell-01", Version: "v1", Clock: flex.ClockUntrusted, Time: clock.State{Trust: flex.ClockUntrusted, Why: "it is 1h0m0s behind a.example, b.example: let chrony or systemd-timesyncd synchronise it"}, Ready: true, At: now, Devices: []flex.DeviceStatus{{
 			ID: "bat1", Role: flex.RoleStorage, Online: true, Held: true, Reading: &flex.Reading{Power: &m, SoC: &soc},
 			Target: flex.Target{Order: flex.OrderSet, Power: w}, Proof: flex.Proof{EchoAt: now, ActingAt: now, DeliverAt: now}}}},
 		record: flex.Record{ID: "disp-4711", State: flex.Active, Shares: []flex.AssetShare{{Asset: "a", Power: w}},
