@@ -76,3 +76,39 @@ func TestABatteryIsChargedBeforeItsWindow(t *testing.T) {
 		t.Error("the fleet did not hear of it")
 	}
 }
+
+// Killed while it charges, flexd hands the battery back at its next start and
+// then goes on; a hold ends it at once.
+func TestChargingSurvivesAKillAndYieldsToAHold(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for a minute of the clock")
+	}
+	t.Parallel()
+	local, err := time.LoadLocation("Europe/London")
+	must(t, err)
+	start := time.Now().Truncate(time.Minute).Add(10 * time.Minute).In(local)
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2})}, window: start.Format("15:04") + "-" + start.Add(30*time.Minute).Format("15:04"),
+		capacity: "0.03000", noBroker: true, preflight: "{prepare: precharge}"})
+	charges := func() bool {
+		st, err := s.status()
+		r := st.Devices
+		return err == nil && r[0].Held && r[0].Reading != nil && r[0].Reading.Power != nil && *r[0].Reading.Power < -9000
+	}
+	s.process()
+	s.serving()
+	s.await(45*time.Second, "it is charged", charges)
+	s.kill()
+	s.process()
+	s.serving()
+	if !contains(s.log.String(), "a device was left under control and is handed back") {
+		t.Error("the battery was not handed back at the start")
+	}
+	s.await(45*time.Second, "it is charged again", charges)
+	if out, code := s.command("hold", "--reason", "works"); code != 0 {
+		t.Fatalf("hold: %d %s", code, out)
+	}
+	s.await(3*time.Second, "it is handed back", func() bool {
+		st, err := s.status()
+		return err == nil && !st.Devices[0].Held && st.Devices[0].Target.Order == "none"
+	})
+}

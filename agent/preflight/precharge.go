@@ -34,9 +34,9 @@ func Precharge(in Input, subjects []Subject, before []allocate.Preparation) []al
 			i := slices.IndexFunc(plan, func(p allocate.Preparation) bool { return p.Device == o.Device })
 			switch {
 			case !begun(o, s):
-			case i < 0:
+			case i < 0 && mayCharge(in, s, o.Device):
 				plan = append(plan, o)
-			case o.From.Before(plan[i].From):
+			case i >= 0 && o.From.Before(plan[i].From):
 				plan[i].From = o.From
 			}
 		}
@@ -49,6 +49,15 @@ func Precharge(in Input, subjects []Subject, before []allocate.Preparation) []al
 		}
 	}
 	return out
+}
+
+// mayCharge tells whether a device may still be charged for the subject.
+func mayCharge(in Input, s Subject, id flex.DeviceID) bool {
+	v := &verdict{in: in, s: s, stored: true}
+	return slices.ContainsFunc(s.Shares, func(sh flex.AssetShare) bool {
+		cells, _, _ := v.cellars(sh.Asset)
+		return slices.ContainsFunc(cells, func(c cellar) bool { return c.dev.ID == id })
+	})
 }
 
 // takes tells whether the subject may ask to take power from the grid.
@@ -120,11 +129,15 @@ func (v *verdict) chargeAsset(id flex.AssetID, missing, need float64) ([]allocat
 }
 
 // cellars are the batteries of an asset that may be charged from the grid now,
-// and by rule: with consent, not held, not observed, answering.
+// and by rule: with consent, answering, not observed, not held nor declared
+// unavailable from now to the end of the window.
 func (v *verdict) cellars(id flex.AssetID) (out []cellar, room float64, power flex.Watts) {
 	i := slices.IndexFunc(v.in.Site.Assets, func(a allocate.Asset) bool { return a.ID == id })
 	held := slices.ContainsFunc(v.in.Site.Holds, func(h flex.Hold) bool { return h.Asset == "" || h.Asset == id })
-	if i < 0 || held || v.in.Site.Assets[i].Control == allocate.Observe {
+	away := slices.ContainsFunc(v.in.Away, func(u flex.Unavailability) bool {
+		return u.Asset == id && u.Stands(flex.Window{Start: v.in.Now.At, End: v.s.Window.End})
+	})
+	if i < 0 || held || away || v.in.Site.Assets[i].Control == allocate.Observe {
 		return nil, 0, 0
 	}
 	for _, dev := range v.in.Site.Assets[i].Devices {

@@ -37,6 +37,9 @@ var charges = []struct {
 	{"nothing where the energy does", func(in *Input, _ *Subject) { *in.Site.Devices[0].Reading.SoC = 7500 }, time.Time{}, 0, 0, flex.PreflightGo},
 	{"nothing without consent", func(in *Input, _ *Subject) { in.Site.Devices[0].GridCharge = false }, time.Time{}, 0, 0, flex.PreflightAtRisk},
 	{"nothing while it is held", func(in *Input, _ *Subject) { in.Site.Holds = []flex.Hold{{By: "ann"}} }, time.Time{}, 0, 0, flex.PreflightAtRisk},
+	{"nothing where somebody declared it unavailable before", func(in *Input, _ *Subject) {
+		in.Away = []flex.Unavailability{{Asset: "a", By: "ann", Window: flex.Window{Start: noon, End: noon.Add(time.Hour)}}}
+	}, time.Time{}, 0, 0, flex.PreflightAtRisk},
 	{"nothing where only observed", func(in *Input, _ *Subject) { in.Site.Assets[0].Control = allocate.Observe }, time.Time{}, 0, 0, flex.PreflightAtRisk},
 	{"nothing for an instruction", func(_ *Input, s *Subject) { s.Kind = flex.PreflightInstruction }, time.Time{}, 0, 0, flex.PreflightAtRisk},
 	{"nothing for imports", func(_ *Input, s *Subject) { s.Shares[0].Power = -6000 }, time.Time{}, 0, 0, flex.PreflightAtRisk},
@@ -91,7 +94,11 @@ func TestWhatHasBegunGoesOnToItsGoal(t *testing.T) {
 	if last := Precharge(in, []Subject{s}, again); len(last) != 1 || last[0].Goal != again[0].Goal {
 		t.Fatalf("it ended before its goal: %+v", last)
 	}
-	in.Now.At = s.Window.Start
+	in.Away = []flex.Unavailability{{Asset: "a", Window: flex.Window{Start: in.Now.At, End: in.Now.At.Add(time.Minute)}}}
+	if last := Precharge(in, []Subject{s}, again); len(last) != 0 {
+		t.Fatalf("it goes on though somebody declared it unavailable: %+v", last)
+	}
+	in.Now.At, in.Away = s.Window.Start, nil
 	if last := Precharge(in, []Subject{s}, again); len(last) != 0 {
 		t.Fatalf("it goes on within the window: %+v", last)
 	}
