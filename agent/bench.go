@@ -41,6 +41,7 @@ type bench struct {
 	meter    flex.DeviceID
 	assets   []allocate.Asset
 	again    chan struct{} // a record is new
+	planner  allocate.Planner
 
 	mu        sync.Mutex
 	standings map[flex.DeviceID]commission.Standing
@@ -55,10 +56,13 @@ func newBench(a *Agent) *bench {
 		standings: map[flex.DeviceID]commission.Standing{}, alerted: map[flex.DeviceID]bool{}}
 }
 
-// decide is the planner with the nudges of a commissioning among its targets.
-func (b *bench) decide(in allocate.Input) allocate.Plan {
-	in.Prepare = slices.DeleteFunc(slices.Clone(in.Prepare), func(p allocate.Preparation) bool { return b.override.Tries(p.Device) })
-	p := allocate.Decide(in)
+// plan is the planner with the nudges of a commissioning among its targets. Only
+// control calls it, for what is carried out.
+func (b *bench) plan(in allocate.Input) allocate.Plan {
+	if len(in.Prepare) > 0 {
+		in.Prepare = slices.DeleteFunc(slices.Clone(in.Prepare), func(p allocate.Preparation) bool { return b.override.Tries(p.Device) })
+	}
+	p := b.planner.Decide(in)
 	p.Targets, p.Next = b.override.Shape(in.Now, p.Targets, p.Next, in.Holds)
 	return p
 }

@@ -60,10 +60,10 @@ func (a *Agent) buildWhy() {
 	a.why = why.New(old, now)
 }
 
-// decide is the planner, whose answers are remembered by what the wall clock
+// plan is the planner, whose answers are remembered by what the wall clock
 // shows.
-func (a *Agent) decide(in allocate.Input) allocate.Plan {
-	p := a.bench.decide(in)
+func (a *Agent) plan(in allocate.Input) allocate.Plan {
+	p := a.bench.plan(in)
 	_, ahead := a.wall.Both()
 	told := p
 	if ahead != 0 {

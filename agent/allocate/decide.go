@@ -2,8 +2,6 @@ package allocate
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,51 +9,37 @@ import (
 	"flexd/agent/flex"
 )
 
-// Decide says what every device should do at in.Now. Equal inputs give equal
-// answers, whatever the order of dispatches and holds.
-func Decide(in Input) Plan {
-	w := newWork(in)
-	w.loops()
-	for i := range in.Assets {
-		w.asset(&in.Assets[i])
-	}
-	w.unknownAssets()
-	w.idleLoops()
-	w.prepare()
-	w.limitSite()
-	return Plan{
-		Targets:   w.targets(),
-		Next:      next(in),
-		Shortfall: w.short,
-		Alarms:    w.alarms,
-		State:     w.state,
-	}
-}
-
 // next is the earliest instant after now at which a device is told of a
 // dispatch, or one begins, ends or is stopped, or a preparation does.
-func next(in Input) time.Time {
+func next(in *Input) time.Time {
 	var out time.Time
-	for _, p := range in.Prepare {
-		for _, t := range []time.Time{p.From, p.Until} {
-			if t.After(in.Now) && (out.IsZero() || t.Before(out)) {
-				out = t
-			}
+	see := func(t time.Time) {
+		if t.After(in.Now) && (out.IsZero() || t.Before(out)) {
+			out = t
 		}
 	}
-	for _, d := range in.Dispatches {
-		for _, t := range append(leads(in, d), d.Window.Start, d.Window.End, d.StopAt) {
-			if t.After(in.Now) && (out.IsZero() || t.Before(out)) {
-				out = t
-			}
+	for _, p := range in.Prepare {
+		see(p.From)
+		see(p.Until)
+	}
+	slow := slices.ContainsFunc(in.Devices, func(d Device) bool { return d.lead() > 0 })
+	for i := range in.Dispatches {
+		d := &in.Dispatches[i]
+		see(d.Window.Start)
+		see(d.Window.End)
+		see(d.StopAt)
+		if slow && d.Window.Start.After(in.Now) {
+			leads(in, d, see)
 		}
 	}
 	return out
 }
 
-// work is one decision in the making.
+// work is one decision in the making. Its lists are used again for the next.
 type work struct {
 	in     Input
+	split  splitter
+	lists  lists
 	wants  []flex.Dispatch // those that ask for power now, by start and id
 	coming []flex.Dispatch // those that begin within MaxLead
 	slots  []slot
@@ -65,16 +49,32 @@ type work struct {
 	state  State
 }
 
+// lists are those of one asset.
+type lists struct {
+	limits, bounds []limit
+	claims         []claim
+	storage, pv    []*slot
+	demands        []demand
+	wants, coming  []flex.Dispatch
+}
+
 func byStart(a, b flex.Dispatch) int {
 	return cmp.Or(a.Window.Start.Compare(b.Window.Start), cmp.Compare(a.ID, b.ID))
 }
 
-func newWork(in Input) *work {
-	w := &work{
-		in:    in,
-		slots: make([]slot, len(in.Devices)),
-		byID:  make(map[flex.DeviceID]*slot, len(in.Devices)),
-		short: map[flex.InstructionID]Shortfall{},
+// reset begins a decision.
+func (w *work) reset(in Input) {
+	w.in, w.short, w.alarms, w.wants = in, nil, nil, w.wants[:0]
+	if w.byID == nil {
+		w.byID = make(map[flex.DeviceID]*slot, len(in.Devices))
+	}
+	clear(w.byID)
+	if len(w.slots) != len(in.Devices) {
+		w.slots = make([]slot, len(in.Devices))
+	}
+	for i := range w.slots {
+		s := &w.slots[i]
+		*s = slot{claims: s.claims[:0], whys: s.whys[:0], limits: s.limits[:0]}
 	}
 	for _, d := range in.Dispatches {
 		if d.Wants(in.Now) {
@@ -87,14 +87,14 @@ func newWork(in Input) *work {
 		s := &w.slots[i]
 		s.dev, s.offline = d, !d.Online
 		if d.Foreign != nil {
-			s.blocked = &limit{d.Foreign.Reason, "limit_set_by_others", 0, d.Foreign.Text}
+			s.blocked = &limit{d.Foreign.Reason, "limit_set_by_others", 0, plain(d.Foreign.Text)}
 		}
 		if d.Reading != nil && d.Reading.Power != nil && d.Reading.Fresh(in.Now, meterAfter) {
 			s.measured = d.Reading.Power
 		}
 		w.byID[d.ID] = s
 	}
-	w.coming = w.early()
+	w.early()
 	w.uses()
 	for i := range w.slots {
 		w.slots[i].room(in.Now)
@@ -103,7 +103,6 @@ func newWork(in Input) *work {
 		w.observeAndHold(a)
 	}
 	w.state = w.nextState()
-	return w
 }
 
 // observeAndHold marks the devices of an asset. Both outrank every other
@@ -124,7 +123,7 @@ func (w *work) observeAndHold(a Asset) {
 			s.observe = true
 		}
 		if held != nil {
-			s.blocked = &limit{flex.ReasonLocalHold, "hold", 0, holdText(*held)}
+			s.blocked = &limit{flex.ReasonLocalHold, "hold", 0, plain(holdText(*held))}
 		}
 	}
 }
@@ -147,15 +146,16 @@ func (w *work) asset(a *Asset) {
 		return
 	}
 	claims, wish, reference, until := w.claims(a, ds, w.in.Now.Add(ahead))
-	var limits []limit
-	how := ""
+	limits := w.lists.limits[:0]
+	defer func() { w.lists.limits = limits }()
+	var how note
 	if a.Control == Meter {
 		wish, how = w.byMeterOf(a, wish, reference)
 	}
 	rest := wish
 	if a.MaxDispatch > 0 && wish.Abs() > a.MaxDispatch {
 		rest = wish.Clamp(-a.MaxDispatch, a.MaxDispatch)
-		limits = append(limits, limit{flex.ReasonRating, "rating", 0, fmt.Sprintf("asset %s is bounded to %v by max_dispatch", a.ID, a.MaxDispatch)})
+		limits = append(limits, limit{flex.ReasonRating, "rating", 0, say("asset %s is bounded to %v by max_dispatch", word(a.ID), watts(a.MaxDispatch))})
 	}
 	over := wish - rest
 	storage, pv := w.gather(a, claims, until, &limits)
@@ -165,20 +165,20 @@ func (w *work) asset(a *Asset) {
 	}
 	if a.Control == Meter {
 		for _, s := range storage {
-			s.why("meter", wish, "asset %s is asked for %v: %s", a.ID, wish, how)
+			s.whys = append(s.whys, why{"meter", wish, say("asset %s is asked for %v: ", word(a.ID), watts(wish)), how})
 		}
 		pv = nil // generation belongs to the rest
 	}
-	rest -= driveStorage(rest, storage)
+	rest -= w.driveStorage(rest, storage)
 	if rest < 0 {
 		rest += w.driveCaps(-rest, pv, claims, &limits)
 	}
 	if rest > 0 && len(pv) > 0 {
-		limits = append(limits, limit{flex.ReasonUncontrollable, "", 0, "generation cannot be raised by a setpoint"})
+		limits = append(limits, limit{flex.ReasonUncontrollable, "", 0, plain("generation cannot be raised by a setpoint")})
 	}
 	if rest != 0 {
 		for _, s := range storage {
-			limits = append(limits, bounding(s, rest)...)
+			limits = bounding(limits, s, rest)
 		}
 	}
 	w.miss(rest+over, claims, limits)
@@ -187,6 +187,8 @@ func (w *work) asset(a *Asset) {
 // claims are what the dispatches ask of an asset, together and from which
 // reference, at an instant.
 func (w *work) claims(a *Asset, ds []flex.Dispatch, at time.Time) (claims []claim, wish, reference flex.Watts, until time.Time) {
+	claims = w.lists.claims[:0]
+	defer func() { w.lists.claims = claims }()
 	for _, d := range ds {
 		for _, sh := range d.Shares {
 			if sh.Asset != a.ID {
@@ -206,6 +208,8 @@ func (w *work) claims(a *Asset, ds []flex.Dispatch, at time.Time) (claims []clai
 // gather finds the devices of the asset that can take part, and notes why
 // the others cannot.
 func (w *work) gather(a *Asset, claims []claim, until time.Time, limits *[]limit) (storage, pv []*slot) {
+	storage, pv = w.lists.storage[:0], w.lists.pv[:0]
+	defer func() { w.lists.storage, w.lists.pv = storage, pv }()
 	for _, id := range a.Devices {
 		s, ok := w.byID[id]
 		if !ok || s.dev.Role == flex.RoleMeter {
@@ -215,41 +219,43 @@ func (w *work) gather(a *Asset, claims []claim, until time.Time, limits *[]limit
 		s.claims = append(s.claims, claims...)
 		s.until = earlier(s.until, until)
 		for _, c := range claims {
-			s.why("instruction", c.share, "instruction %s asks asset %s for %v", c.id, a.ID, c.share)
+			s.why("instruction", c.share, "instruction %s asks asset %s for %v", word(c.id), word(a.ID), watts(c.share))
 		}
 		switch {
 		case s.blocked != nil:
 			*limits = append(*limits, *s.blocked)
 		case s.offline:
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", 0, fmt.Sprintf("%s does not answer", id)})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", 0, say("%s does not answer", word(id))})
 		case s.storage():
 			storage = append(storage, s)
 		case s.pv():
 			pv = append(pv, s)
 		default:
-			*limits = append(*limits, limit{flex.ReasonUncontrollable, "", 0, fmt.Sprintf("%s cannot be controlled", id)})
+			*limits = append(*limits, limit{flex.ReasonUncontrollable, "", 0, say("%s cannot be controlled", word(id))})
 		}
 	}
 	if len(storage)+len(pv) == 0 && len(*limits) == 0 {
-		*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "", 0, fmt.Sprintf("asset %s has no device", a.ID)})
+		*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "", 0, say("asset %s has no device", word(a.ID))})
 	}
 	return storage, pv
 }
 
 // driveStorage spreads power over storage and tells how much was placed.
-func driveStorage(power flex.Watts, slots []*slot) flex.Watts {
+func (w *work) driveStorage(power flex.Watts, slots []*slot) flex.Watts {
 	export := power > 0
-	ds := make([]demand, len(slots))
-	for i, s := range slots {
-		ds[i] = demand{key: string(s.dev.ID), weight: s.weight(export)}
+	ds := w.lists.demands[:0]
+	for _, s := range slots {
+		d := demand{key: string(s.dev.ID), weight: s.weight(export)}
 		if export {
-			ds[i].room = max(0, s.hi-max(0, s.want))
+			d.room = max(0, s.hi-max(0, s.want))
 		} else {
-			ds[i].room = max(0, min(0, s.want)-s.lo)
+			d.room = max(0, min(0, s.want)-s.lo)
 		}
+		ds = append(ds, d)
 	}
+	w.lists.demands = ds
 	var placed flex.Watts
-	for i, p := range byRamp(power.Abs(), ds, slots, export) {
+	for i, p := range w.byRamp(power.Abs(), ds, slots, export) {
 		if !export {
 			p = -p
 		}
@@ -260,11 +266,13 @@ func driveStorage(power flex.Watts, slots []*slot) flex.Watts {
 			continue
 		}
 		s.set = true
-		s.why("share", s.want, "the part of %s is %v", s.dev.ID, p)
-		for _, l := range bounding(s, power-p) {
-			if p.Abs() == ds[i].room && power.Abs() > p.Abs() {
-				s.why(l.who, s.want, "%s", l.text)
-			}
+		s.why("share", s.want, "the part of %s is %v", word(s.dev.ID), watts(p))
+		if p.Abs() < ds[i].room || power.Abs() <= p.Abs() {
+			continue
+		}
+		w.lists.bounds = bounding(w.lists.bounds[:0], s, power-p)
+		for _, l := range w.lists.bounds {
+			s.whys = append(s.whys, why{who: l.who, power: s.want, text: l.text})
 		}
 	}
 	return placed
@@ -279,18 +287,18 @@ func stays(s *slot) bool {
 	return slices.ContainsFunc(s.limits, func(l limit) bool { return l.who == "stale" || l.reason == flex.ReasonUnsupported })
 }
 
-// bounding are the limits that explain why a storage gives no more towards
+// bounding adds the limits that explain why a storage gives no more towards
 // the sign of missing: the particular ones, else the rating.
-func bounding(s *slot, missing flex.Watts) []limit {
-	var out []limit
+func bounding(out []limit, s *slot, missing flex.Watts) []limit {
+	had := len(out)
 	for _, l := range s.limits {
 		if l.reason == flex.ReasonRating || l.sign > 0 && missing < 0 || l.sign < 0 && missing > 0 {
 			continue
 		}
 		out = append(out, l)
 	}
-	if len(out) == 0 && len(s.limits) > 0 {
-		out = s.limits[:1]
+	if len(out) == had && len(s.limits) > 0 {
+		out = append(out, s.limits[0])
 	}
 	return out
 }
@@ -311,7 +319,7 @@ func (w *work) miss(missing flex.Watts, claims []claim, limits []limit) {
 	if !same {
 		return
 	}
-	given, _ := apportion(missing.Abs(), 1, parts)
+	given, _ := new(splitter).apportion(missing.Abs(), 1, parts)
 	reason, text := account(limits)
 	for i, c := range claims {
 		if given[i] == 0 {
@@ -325,6 +333,9 @@ func (w *work) miss(missing flex.Watts, claims []claim, limits []limit) {
 		if !strings.Contains(sf.Text, text) {
 			sf.Text = strings.TrimPrefix(sf.Text+"; "+text, "; ")
 		}
+		if w.short == nil {
+			w.short = map[flex.InstructionID]Shortfall{}
+		}
 		w.short[c.id] = sf
 	}
 }
@@ -337,8 +348,8 @@ func account(limits []limit) (flex.Reason, string) {
 		if i == 0 || rank(l.reason) < rank(reason) {
 			reason = l.reason
 		}
-		if !slices.Contains(texts, l.text) {
-			texts = append(texts, l.text)
+		if text := l.text.String(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
 		}
 	}
 	return reason, strings.Join(texts, "; ")
@@ -359,36 +370,21 @@ func rank(r flex.Reason) int {
 
 // unknownAssets books shares of assets that the configuration no longer has.
 func (w *work) unknownAssets() {
-	known := map[flex.AssetID]bool{}
-	for _, a := range w.in.Assets {
-		known[a.ID] = true
-	}
 	for _, d := range w.wants {
 		for _, sh := range d.Shares {
-			if !known[sh.Asset] {
-				w.miss(sh.Power, []claim{{d.ID, sh.Power, false}}, []limit{{flex.ReasonUnknownAsset, "", 0, fmt.Sprintf("asset %s is not configured", sh.Asset)}})
+			if !slices.ContainsFunc(w.in.Assets, func(a Asset) bool { return a.ID == sh.Asset }) {
+				w.miss(sh.Power, []claim{{d.ID, sh.Power, false}}, []limit{{flex.ReasonUnknownAsset, "", 0, say("asset %s is not configured", word(sh.Asset))}})
 			}
 		}
 	}
 }
 
-// targets renders the slots in the order of the devices; meters have none.
-func (w *work) targets() []flex.Target {
-	out := make([]flex.Target, 0, len(w.slots))
-	for i := range w.slots {
-		if w.slots[i].dev.Role != flex.RoleMeter {
-			out = append(out, w.slots[i].target())
-		}
-	}
-	return out
-}
-
+// target is the slot's order; whys and ids are told by the Planner.
 func (s *slot) target() flex.Target {
-	t := flex.Target{Device: s.dev.ID, Order: flex.OrderNone, Observe: s.observe, Whys: s.whys}
+	t := flex.Target{Device: s.dev.ID, Order: flex.OrderNone, Observe: s.observe}
 	switch {
 	case s.blocked != nil:
-		s.why(s.blocked.who, 0, "%s", s.blocked.text)
-		t.Whys = s.whys
+		s.whys = append(s.whys, why{who: s.blocked.who, text: s.blocked.text})
 		return t
 	case !s.wanted:
 		return t
@@ -397,7 +393,7 @@ func (s *slot) target() flex.Target {
 			return t
 		}
 		t.Order, t.Power = s.dev.Target.Order, s.dev.Target.Power
-		s.why("offline", t.Power, "%s does not answer: its target is kept, its part goes to others", s.dev.ID)
+		s.why("offline", t.Power, "%s does not answer: its target is kept, its part goes to others", word(s.dev.ID))
 	case s.set:
 		t.Order, t.Power = flex.OrderSet, s.want
 	case s.capped:
@@ -406,18 +402,12 @@ func (s *slot) target() flex.Target {
 		if s.dev.Role == flex.RolePV {
 			s.why("uncontrollable", 0, "left uncapped")
 		}
-		t.Whys = s.whys
 		return t
 	}
 	if s.observe {
 		s.why("observe", t.Power, "observed only: nothing is written")
 	}
-	t.Whys, t.Until = s.whys, s.until
-	ids := map[flex.InstructionID]bool{}
-	for _, c := range s.claims {
-		ids[c.id] = true
-	}
-	t.Dispatch = slices.Sorted(maps.Keys(ids))
+	t.Until = s.until
 	return t
 }
 

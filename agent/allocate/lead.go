@@ -20,8 +20,8 @@ func (d *Device) lead() time.Duration {
 }
 
 // early are the dispatches that begin within MaxLead.
-func (w *work) early() []flex.Dispatch {
-	var out []flex.Dispatch
+func (w *work) early() {
+	out := w.coming[:0]
 	for _, d := range w.in.Dispatches {
 		ahead := d.Window.Start.Sub(w.in.Now)
 		if ahead > 0 && ahead <= MaxLead && d.Wants(d.Window.Start) {
@@ -29,7 +29,7 @@ func (w *work) early() []flex.Dispatch {
 		}
 	}
 	slices.SortFunc(out, byStart)
-	return out
+	w.coming = out
 }
 
 // of are the dispatches that an asset is driven for: those that ask for power
@@ -37,10 +37,12 @@ func (w *work) early() []flex.Dispatch {
 // its devices is so slow that it must be told now. Where something runs, the
 // devices are under way: two powers would add up.
 func (w *work) of(a *Asset) (ds []flex.Dispatch, ahead time.Duration) {
-	if ds = naming(w.wants, a.ID); len(ds) > 0 {
-		return ds, 0
+	w.lists.wants = naming(w.lists.wants[:0], w.wants, a.ID)
+	if len(w.lists.wants) > 0 {
+		return w.lists.wants, 0
 	}
-	ds = naming(w.coming, a.ID)
+	w.lists.coming = naming(w.lists.coming[:0], w.coming, a.ID)
+	ds = w.lists.coming
 	if len(ds) == 0 {
 		return nil, 0
 	}
@@ -55,8 +57,7 @@ func (w *work) of(a *Asset) (ds []flex.Dispatch, ahead time.Duration) {
 	return nil, 0
 }
 
-func naming(ds []flex.Dispatch, id flex.AssetID) []flex.Dispatch {
-	var out []flex.Dispatch
+func naming(out, ds []flex.Dispatch, id flex.AssetID) []flex.Dispatch {
 	for _, d := range ds {
 		if slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == id }) {
 			out = append(out, d)
@@ -72,17 +73,16 @@ func (w *work) onlyDue(a *Asset, ahead time.Duration) {
 		switch {
 		case s == nil:
 		case s.dev.lead() >= ahead:
-			s.why("lead", s.want, "%s is told %v before the start", id, s.dev.lead())
+			s.why("lead", s.want, "%s is told %v before the start", word(id), span(s.dev.lead()))
 		default:
 			s.wanted, s.set, s.capped, s.want, s.cap = false, false, false, 0, 0
-			s.whys, s.claims, s.until = nil, nil, time.Time{}
+			s.whys, s.claims, s.until = s.whys[:0], s.claims[:0], time.Time{}
 		}
 	}
 }
 
-// leads are the instants at which the devices of a dispatch's assets are told.
-func leads(in Input, d flex.Dispatch) []time.Time {
-	var out []time.Time
+// leads shows the instants at which the devices of a dispatch's assets are told.
+func leads(in *Input, d *flex.Dispatch, see func(time.Time)) {
 	for _, a := range in.Assets {
 		if a.Control == Observe || !slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == a.ID }) {
 			continue
@@ -90,9 +90,8 @@ func leads(in Input, d flex.Dispatch) []time.Time {
 		for i := range in.Devices {
 			dev := &in.Devices[i]
 			if l := dev.lead(); l > 0 && slices.Contains(a.Devices, dev.ID) {
-				out = append(out, d.Window.Start.Add(-l))
+				see(d.Window.Start.Add(-l))
 			}
 		}
 	}
-	return out
 }

@@ -153,7 +153,7 @@ func agreeing(pairs []Pair, still flex.Watts) (flex.Watts, bool) {
 // byMeterOf is what the devices of an asset are asked for together, so that
 // its meter shows what is wanted. claims are those of the asset, share their
 // sum.
-func (w *work) byMeterOf(a *Asset, share, reference flex.Watts) (wish flex.Watts, text string) {
+func (w *work) byMeterOf(a *Asset, share, reference flex.Watts) (wish flex.Watts, text note) {
 	l := w.state.Loops[a.ID]
 	defer func() { l.At, l.Active = w.in.Now, true; w.state.Loops[a.ID] = l }()
 	target := reference + share
@@ -163,14 +163,14 @@ func (w *work) byMeterOf(a *Asset, share, reference flex.Watts) (wish flex.Watts
 	case wrong || !l.Known:
 		l.Wish, l.Owed, l.For = share, 0, target
 		w.loopAlarm(a, "its meter shows nothing to go by: its devices are asked for what was instructed")
-		return share, "without its meter"
+		return share, plain("without its meter")
 	case lost:
 		w.loopAlarm(a, fmt.Sprintf("its meter has not been read for more than %v: the last known rest of %v is taken", meterAfter, l.Rest))
 		if !l.Active || l.For != target {
 			l.Wish = a.over(target-l.Rest, share)
 		}
 		l.For, l.Owed = target, 0
-		return l.Wish, fmt.Sprintf("its meter is lost, the rest was %v", l.Rest)
+		return l.Wish, say("its meter is lost, the rest was %v", watts(l.Rest))
 	}
 	exact := a.over(target-l.Rest, share)
 	if !l.Active || l.For != target {
@@ -179,11 +179,10 @@ func (w *work) byMeterOf(a *Asset, share, reference flex.Watts) (wish flex.Watts
 		l.correct(exact, w.in.Now, w.loopRating(a))
 	}
 	l.For = target
-	from := ""
 	if reference != 0 {
-		from = fmt.Sprintf(", from a baseline of %v", reference)
+		return l.Wish, say("its meter shall show %v, from a baseline of %v; %v are not ours", watts(target), watts(reference), watts(l.Rest))
 	}
-	return l.Wish, fmt.Sprintf("its meter shall show %v%s; %v are not ours", target, from, l.Rest)
+	return l.Wish, say("its meter shall show %v; %v are not ours", watts(target), watts(l.Rest))
 }
 
 // over is the wish when more than asked is free: never less than the share.

@@ -1,10 +1,6 @@
 package allocate
 
-import (
-	"fmt"
-
-	"flexd/agent/flex"
-)
+import "flexd/agent/flex"
 
 // Owner is what the owner of a battery allows, within what the device itself
 // and the site allow: little for everyday, more for a paid event, most in an
@@ -51,15 +47,16 @@ func (d Device) Full() flex.Percent {
 // uses finds what every device is used for now: the widest use of those that
 // want it.
 func (w *work) uses() {
-	for _, a := range w.in.Assets {
-		use := flex.UseNormal
-		ds, _ := w.of(&a)
+	for i := range w.in.Assets {
+		a := &w.in.Assets[i]
+		widest := flex.UseNormal
+		ds, _ := w.of(a)
 		for _, d := range ds {
-			use = max(use, d.Use)
+			widest = max(widest, d.Use)
 		}
 		for _, id := range a.Devices {
 			if s := w.byID[id]; s != nil {
-				s.use = use
+				s.use = widest
 			}
 		}
 	}
@@ -72,16 +69,16 @@ func (s *slot) roomByOwner() {
 	if p := b.MaxDischarge; p != nil && *p+s.production() < s.hi {
 		s.hi = *p + s.production()
 		s.limits = append(s.limits, limit{flex.ReasonOwnerLimit, "owner", +1,
-			fmt.Sprintf("the owner of %s allows %v of discharging %v", d.ID, *p, s.use)})
+			say("the owner of %s allows %v of discharging %v", word(d.ID), watts(*p), use(s.use))})
 	}
 	if p := b.MaxCharge; p != nil && *p < -s.lo {
 		s.lo = -*p
 		s.limits = append(s.limits, limit{flex.ReasonOwnerLimit, "owner", -1,
-			fmt.Sprintf("the owner of %s allows %v of charging %v", d.ID, *p, s.use)})
+			say("the owner of %s allows %v of charging %v", word(d.ID), watts(*p), use(s.use))})
 	}
 	if left := d.Owner.Left; left != nil && *left <= 0 && s.use != flex.UseEmergency {
 		s.hi = min(s.hi, s.production())
 		s.limits = append(s.limits, limit{flex.ReasonOwnerLimit, "owner", +1,
-			fmt.Sprintf("%s has been discharged as often today as its owner allows", d.ID)})
+			say("%s has been discharged as often today as its owner allows", word(d.ID))})
 	}
 }

@@ -37,10 +37,11 @@ func (w *work) prepare() {
 			continue
 		}
 		s.wanted, s.set, s.want, s.until = true, true, -power, p.Until
-		s.why("preflight", -p.Power, "%s, up to %v", p.Text, p.Goal)
+		s.why("preflight", -p.Power, "%s, up to %v", word(p.Text), percent(p.Goal))
 		if power < p.Power {
-			for _, l := range bounding(s, -1) {
-				s.why(l.who, s.want, "%s", l.text)
+			w.lists.bounds = bounding(w.lists.bounds[:0], s, -1)
+			for _, l := range w.lists.bounds {
+				s.whys = append(s.whys, why{who: l.who, power: s.want, text: l.text})
 			}
 		}
 	}

@@ -120,7 +120,8 @@ func TestPreparationsHaveTheLowestRank(t *testing.T) {
 		p := Decide(in)
 		checkBounds(t, in, p)
 		checkHolds(t, in, p)
-		if w := newWork(in); len(w.wants)+len(w.coming) > 0 && (!reflect.DeepEqual(bare.Targets, p.Targets) || !reflect.DeepEqual(bare.Shortfall, p.Shortfall)) {
+		var w work
+		if w.reset(in); len(w.wants)+len(w.coming) > 0 && (!reflect.DeepEqual(bare.Targets, p.Targets) || !reflect.DeepEqual(bare.Shortfall, p.Shortfall)) {
 			t.Fatalf("a preparation changed a dispatch:\n%+v\n%+v\ninput %+v", bare.Targets, p.Targets, in)
 		}
 		for _, tg := range p.Targets {

@@ -186,28 +186,37 @@ func TestNextIsTheNextChange(t *testing.T) {
 	}
 }
 
+// One tick of the planner in the midst of a dispatch, every device read anew:
+// batteries alone, and half of them generators.
 func BenchmarkDecide(b *testing.B) {
-	for _, n := range []int{1, 16, 64, 256} {
-		b.Run(fmt.Sprintf("devices=%d", n), func(b *testing.B) {
-			var devices []Device
-			for i := range n {
-				if i%2 == 0 {
-					devices = append(devices, battery(flex.DeviceID(fmt.Sprintf("b%d", i)), 5000, 8000))
-				} else {
-					devices = append(devices, solar(flex.DeviceID(fmt.Sprintf("p%d", i)), 5000, 3000))
-				}
+	for _, generation := range []bool{false, true} {
+		for _, n := range []int{1, 16, 64, 256} {
+			name := fmt.Sprintf("batteries=%d", n)
+			if generation {
+				name = fmt.Sprintf("mixed=%d", n)
 			}
-			in := input(devices, dispatch("d", -flex.Watts(n)*2000))
-			in.Site = Site{ImportLimit: 1_000_000, ExportLimit: 1_000_000, Meter: meter(0)}
-			b.ReportAllocs()
-			for b.Loop() {
-				in.Now = in.Now.Add(time.Second)
-				in.Site.Meter.At = in.Now
-				for i := range in.Devices {
-					in.Devices[i].Reading.At = in.Now
+			b.Run(name, func(b *testing.B) {
+				var devices []Device
+				for i := range n {
+					if i%2 == 0 || !generation {
+						devices = append(devices, battery(flex.DeviceID(fmt.Sprintf("b%d", i)), 5000, 8000))
+					} else {
+						devices = append(devices, solar(flex.DeviceID(fmt.Sprintf("p%d", i)), 5000, 3000))
+					}
 				}
-				in.State = Decide(in).State
-			}
-		})
+				in := input(devices, dispatch("d", -flex.Watts(n)*2000))
+				in.Site = Site{ImportLimit: 10_000_000, ExportLimit: 10_000_000, Meter: meter(0)}
+				var p Planner
+				b.ReportAllocs()
+				for b.Loop() {
+					in.Now = in.Now.Add(time.Millisecond)
+					in.Site.Meter.At = in.Now
+					for i := range in.Devices {
+						in.Devices[i].Reading.At = in.Now
+					}
+					in.State = p.Decide(in).State
+				}
+			})
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package allocate
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -83,6 +82,9 @@ func (w *work) freeze(st, old State, asset flex.AssetID, s *slot) {
 		capped := s.dev.Target.Order == flex.OrderCap
 		before, kept := s.dev.Target.Before[d.ID]
 		inherited, any := highest(old.PVBaseline[id])
+		if !any {
+			inherited, any = highest(s.dev.Target.Before)
+		}
 		switch {
 		case capped && kept:
 			st.PVBaseline[id][d.ID] = before
@@ -134,7 +136,7 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 	for _, s := range slots {
 		base, ok := w.baseline(s, claims)
 		if !ok {
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, fmt.Sprintf("%s was not measured in the minute before the start", s.dev.ID)})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, say("%s was not measured in the minute before the start", word(s.dev.ID))})
 			continue
 		}
 		if s.capped {
@@ -146,7 +148,7 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 			if s.dev.Target.Order == flex.OrderCap {
 				room = max(0, base-s.dev.Target.Power)
 			}
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, fmt.Sprintf("%s was last read more than %v ago: no new or lower cap", s.dev.ID, staleAfter)})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, say("%s was last read more than %v ago: no new or lower cap", word(s.dev.ID), span(staleAfter))})
 			if room == 0 {
 				continue
 			}
@@ -155,14 +157,14 @@ func (w *work) driveCaps(power flex.Watts, slots []*slot, claims []claim, limits
 		ds = append(ds, demand{key: string(s.dev.ID), weight: uint64(base), room: room})
 	}
 	var placed flex.Watts
-	for i, p := range fill(power, ds) {
+	for i, p := range w.split.fill(power, ds) {
 		s := able[i]
 		placed += p
 		s.capped, s.cap = true, max(0, bases[i]-p)
-		s.why("share", s.cap, "%s gave %v before the start and is turned down by %v", s.dev.ID, bases[i], p)
+		s.why("share", s.cap, "%s gave %v before the start and is turned down by %v", word(s.dev.ID), watts(bases[i]), watts(p))
 	}
 	if placed < power && len(able) > 0 {
-		*limits = append(*limits, limit{flex.ReasonEnergyInsufficient, "", 0, "generation before the start was less than the share"})
+		*limits = append(*limits, limit{flex.ReasonEnergyInsufficient, "", 0, plain("generation before the start was less than the share")})
 	}
 	return placed
 }

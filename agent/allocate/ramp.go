@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -14,10 +15,8 @@ const rampAhead = 2 * time.Second
 // ones cannot reach within rampAhead; as they come up they take their own parts
 // back. What the fast cannot take is told to the slow all the same: nobody else
 // could give it sooner.
-func byRamp(power flex.Watts, ds []demand, slots []*slot, export bool) []flex.Watts {
-	near := make([]demand, len(ds))
-	copy(near, ds)
-	slow := false
+func (w *work) byRamp(power flex.Watts, ds []demand, slots []*slot, export bool) []flex.Watts {
+	var near []demand // only where one is slow
 	for i, s := range slots {
 		if s.dev.Ramp <= 0 || s.measured == nil {
 			continue
@@ -27,21 +26,25 @@ func byRamp(power flex.Watts, ds []demand, slots []*slot, export bool) []flex.Wa
 			at = -at
 		}
 		reach := max(0, at) + flex.Watts(float64(s.dev.Ramp)*rampAhead.Seconds())
-		if reach < near[i].room {
-			near[i].room, slow = reach, true
+		if reach >= ds[i].room {
+			continue
 		}
+		if near == nil {
+			near = slices.Clone(ds)
+		}
+		near[i].room = reach
 	}
-	if !slow {
-		return fill(power, ds)
+	if near == nil {
+		return w.split.fill(power, ds)
 	}
-	out := fill(power, near)
+	out := slices.Clone(w.split.fill(power, near))
 	rest := power
 	for i, p := range out {
 		rest -= p
 		near[i].room = ds[i].room - p
 	}
 	if rest > 0 {
-		for i, p := range fill(rest, near) {
+		for i, p := range w.split.fill(rest, near) {
 			out[i] += p
 		}
 	}

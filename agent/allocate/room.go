@@ -1,7 +1,6 @@
 package allocate
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,7 +23,7 @@ type limit struct {
 	reason flex.Reason
 	who    string
 	sign   int // it bounds export (+1), import (-1) or both (0)
-	text   string
+	text   note
 }
 
 // claim is one dispatch's share of the asset that a device serves.
@@ -49,14 +48,14 @@ type slot struct {
 	cap      flex.Watts
 	claims   []claim
 	until    time.Time
-	whys     []flex.Why
+	whys     []why
 	lo, hi   flex.Watts // room, both may be 0
 	limits   []limit
 	measured *flex.Watts // fresh power
 }
 
-func (s *slot) why(who string, power flex.Watts, format string, args ...any) {
-	s.whys = append(s.whys, flex.Why{Who: who, Text: fmt.Sprintf(format, args...), Power: power})
+func (s *slot) why(who string, power flex.Watts, format string, args ...arg) {
+	s.whys = append(s.whys, why{who: who, text: say(format, args...), power: power})
 }
 
 // storage tells whether the device takes an absolute power.
@@ -88,13 +87,13 @@ func (s *slot) room(now time.Time) {
 		s.hi = rating(d.Plate.MaxPower, d) // the AC side carries PV and battery together
 	}
 	if s.lo == 0 && s.hi == 0 {
-		s.limits = append(s.limits, limit{flex.ReasonUnsupported, "rating", 0, fmt.Sprintf("the rating of %s is not known", d.ID)})
+		s.limits = append(s.limits, limit{flex.ReasonUnsupported, "rating", 0, say("the rating of %s is not known", word(d.ID))})
 		return
 	}
-	s.limits = append(s.limits, limit{flex.ReasonRating, "rating", 0, fmt.Sprintf("%s is rated %v to %v", d.ID, s.lo, s.hi)})
+	s.limits = append(s.limits, limit{flex.ReasonRating, "rating", 0, say("%s is rated %v to %v", word(d.ID), watts(s.lo), watts(s.hi))})
 	if d.Role == flex.RoleHybrid && !d.GridCharge {
 		s.lo = 0
-		s.limits = append(s.limits, limit{flex.ReasonUncontrollable, "rating", -1, fmt.Sprintf("%s may not charge from the grid (grid_charge is off)", d.ID)})
+		s.limits = append(s.limits, limit{flex.ReasonUncontrollable, "rating", -1, say("%s may not charge from the grid (grid_charge is off)", word(d.ID))})
 	}
 	s.roomByCharge()
 	s.roomByOwner()
@@ -132,12 +131,12 @@ func (s *slot) roomByCharge() {
 	if soc <= reserve || soc < floor {
 		s.hi = min(s.hi, s.production())
 		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "reserve", +1,
-			fmt.Sprintf("%s is at %v, its reserve is %v", d.ID, soc, reserve)})
+			say("%s is at %v, its reserve is %v", word(d.ID), percent(soc), percent(reserve))})
 	}
 	if soc >= d.Full() || soc > full {
 		s.lo = 0
 		s.limits = append(s.limits, limit{flex.ReasonEnergyInsufficient, "energy", -1,
-			fmt.Sprintf("%s is full at %v", d.ID, soc)})
+			say("%s is full at %v", word(d.ID), percent(soc))})
 	}
 }
 
@@ -153,19 +152,19 @@ func (s *slot) production() flex.Watts {
 // roomByAge allows nothing new or larger on old or missing measurements.
 func (s *slot) roomByAge(now time.Time) {
 	r := s.dev.Reading
-	var text string
+	var text note
 	switch needSoC := s.dev.Reserve(s.use) > 0 || s.dev.MaxSoC > 0 || slices.Contains(s.dev.Plate.Can, flex.CanSoC); {
 	case r == nil || !r.Fresh(now, staleAfter):
-		text = fmt.Sprintf("%s was last read more than %v ago", s.dev.ID, staleAfter)
+		text = say("%s was last read more than %v ago: no new or larger target", word(s.dev.ID), span(staleAfter))
 	case r.Power == nil:
-		text = fmt.Sprintf("%s does not tell its power", s.dev.ID)
+		text = say("%s does not tell its power: no new or larger target", word(s.dev.ID))
 	case needSoC && r.SoC == nil:
-		text = fmt.Sprintf("%s does not tell its state of charge", s.dev.ID)
+		text = say("%s does not tell its state of charge: no new or larger target", word(s.dev.ID))
 	default:
 		return
 	}
 	s.lo, s.hi = max(s.lo, min(0, s.running())), min(s.hi, max(0, s.running()))
-	s.limits = append(s.limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, text + ": no new or larger target"})
+	s.limits = append(s.limits, limit{flex.ReasonDeviceUnavailable, "stale", 0, text})
 }
 
 // weight says how much of a split the device should take: the energy that it

@@ -1,7 +1,6 @@
 package allocate
 
 import (
-	"fmt"
 	"time"
 
 	"flexd/agent/flex"
@@ -134,7 +133,7 @@ func (w *work) clip(excess flex.Watts, sign flex.Watts, observed bool, how strin
 			ds = append(ds, demand{key: string(s.dev.ID), weight: uint64(p), room: p})
 		}
 	}
-	for i, p := range fill(excess, ds) {
+	for i, p := range w.split.fill(excess, ds) {
 		if p == 0 {
 			continue
 		}
@@ -161,7 +160,7 @@ func (w *work) uncap(excess flex.Watts, observed bool, how string) {
 			ds = append(ds, demand{key: string(s.dev.ID), weight: uint64(room), room: room})
 		}
 	}
-	for i, p := range fill(excess, ds) {
+	for i, p := range w.split.fill(excess, ds) {
 		if p > 0 {
 			slots[i].cap += p
 			w.bySite(slots[i], -p, slots[i].cap, how)
@@ -171,8 +170,8 @@ func (w *work) uncap(excess flex.Watts, observed bool, how string) {
 
 // bySite notes the reason on the target and on its dispatches.
 func (w *work) bySite(s *slot, missing, power flex.Watts, how string) {
-	text := fmt.Sprintf("the site's limits (import %v, export %v), %s", w.in.Site.ImportLimit, w.in.Site.ExportLimit, how)
-	s.why("site_limit", power, "%v less for %s", missing.Abs(), text)
+	text := say("the site's limits (import %v, export %v), %s", watts(w.in.Site.ImportLimit), watts(w.in.Site.ExportLimit), word(how))
+	s.whys = append(s.whys, why{"site_limit", power, say("%v less for ", watts(missing.Abs())), text})
 	w.miss(missing, s.claims, []limit{{flex.ReasonSiteLimit, "site_limit", 0, text}})
 }
 

@@ -41,7 +41,7 @@ func Split(total flex.Watts, weights []Weight) ([]flex.AssetShare, error) {
 	if total.Abs() > flex.MaxPower {
 		return nil, fmt.Errorf("power %v is out of range", total)
 	}
-	given, ok := apportion(total.Abs(), Grain, parts)
+	given, ok := new(splitter).apportion(total.Abs(), Grain, parts)
 	if !ok {
 		return nil, fmt.Errorf("no capacity is known for any of %d assets", len(ws))
 	}
@@ -81,10 +81,20 @@ type part struct {
 	weight uint64
 }
 
+// splitter divides, with lists that it uses again: what it returns holds until
+// the next call of the same method.
+type splitter struct {
+	given, out []flex.Watts
+	remainders []uint64
+	order      []int
+	parts      []part
+}
+
 // apportion divides total (≥ 0) by weight, largest remainder, ties to the
 // smaller key. It tells ok = false when no part has a weight.
-func apportion(total, grain flex.Watts, parts []part) (given []flex.Watts, ok bool) {
-	given = make([]flex.Watts, len(parts))
+func (x *splitter) apportion(total, grain flex.Watts, parts []part) (given []flex.Watts, ok bool) {
+	x.given = cleared(x.given, len(parts))
+	given = x.given
 	var sum uint64
 	largest := -1
 	for i, p := range parts {
@@ -98,8 +108,8 @@ func apportion(total, grain flex.Watts, parts []part) (given []flex.Watts, ok bo
 	}
 	units := uint64(total / grain)
 	rest := units
-	remainders := make([]uint64, len(parts))
-	order := make([]int, 0, len(parts))
+	x.remainders = cleared(x.remainders, len(parts))
+	remainders, order := x.remainders, x.order[:0]
 	for i, p := range parts {
 		if p.weight == 0 {
 			continue
@@ -111,6 +121,7 @@ func apportion(total, grain flex.Watts, parts []part) (given []flex.Watts, ok bo
 		rest -= q
 		order = append(order, i)
 	}
+	x.order = order
 	slices.SortFunc(order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(remainders[b], remainders[a]), cmp.Compare(parts[a].key, parts[b].key))
 	})
@@ -119,6 +130,16 @@ func apportion(total, grain flex.Watts, parts []part) (given []flex.Watts, ok bo
 	}
 	given[largest] += total % grain
 	return given, true
+}
+
+// cleared is a list of n zeros in the place of old.
+func cleared[T any](old []T, n int) []T {
+	if cap(old) < n {
+		return make([]T, n)
+	}
+	old = old[:n]
+	clear(old)
+	return old
 }
 
 func heavier(a, b part) bool {
@@ -134,16 +155,18 @@ type demand struct {
 
 // fill divides total (≥ 0) by weight without exceeding any room; what one
 // cannot take goes to the others. What nobody can take is left out.
-func fill(total flex.Watts, ds []demand) []flex.Watts {
-	out := make([]flex.Watts, len(ds))
+func (x *splitter) fill(total flex.Watts, ds []demand) []flex.Watts {
+	x.out = cleared(x.out, len(ds))
+	out := x.out
 	for total > 0 {
-		parts := make([]part, len(ds))
+		x.parts = cleared(x.parts, len(ds))
+		parts := x.parts
 		for i, d := range ds {
 			if out[i] < d.room {
 				parts[i] = part{key: d.key, weight: max(1, d.weight)}
 			}
 		}
-		given, ok := apportion(total, Grain, parts)
+		given, ok := x.apportion(total, Grain, parts)
 		if !ok {
 			return out
 		}

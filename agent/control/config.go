@@ -105,23 +105,25 @@ type Config struct {
 	ExportLimit flex.Watts
 	Meter       flex.DeviceID
 	Delivery    map[flex.AssetID]Delivery // assets that are not listed: the defaults
-	Decide      func(allocate.Input) allocate.Plan
-	Standing    func(flex.DeviceID) Standing
-	Prepare     func() []allocate.Preparation // by the steady clock; nil: none
-	Board       Board
-	Journal     Journal
-	Budget      Budget         // nil: counts do not survive the process
-	Days        Days           // nil: nor do the energies of the day
-	Zone        *time.Location // in which days begin; nil: UTC
-	Lost        bool           // the journal was lost: bring every device to neutral
-	Stamp       func() flex.Stamp
-	Steady      func() time.Time // now, by a clock that is never stepped, as the Board's windows are told; nil: time.Now
-	Quiet       func(flex.DeviceID, time.Time)
-	Health      Health
-	Log         *slog.Logger
-	OnReading   func(flex.Reading)
-	OnChange    func() // a fact of Progress is new
-	Beat        func() // a cycle of the planner is complete
+	// Plan is what is carried out, Decide what would be at another time; nil Plan: Decide.
+	Plan      func(allocate.Input) allocate.Plan
+	Decide    func(allocate.Input) allocate.Plan
+	Standing  func(flex.DeviceID) Standing
+	Prepare   func() []allocate.Preparation // by the steady clock; nil: none
+	Board     Board
+	Journal   Journal
+	Budget    Budget         // nil: counts do not survive the process
+	Days      Days           // nil: nor do the energies of the day
+	Zone      *time.Location // in which days begin; nil: UTC
+	Lost      bool           // the journal was lost: bring every device to neutral
+	Stamp     func() flex.Stamp
+	Steady    func() time.Time // now, by a clock that is never stepped, as the Board's windows are told; nil: time.Now
+	Quiet     func(flex.DeviceID, time.Time)
+	Health    Health
+	Log       *slog.Logger
+	OnReading func(flex.Reading)
+	OnChange  func() // a fact of Progress is new
+	Beat      func() // a cycle of the planner is complete
 
 	Poll       time.Duration // between two readings of a device
 	Lease      time.Duration // after which a device falls back by itself
@@ -188,6 +190,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Zone == nil {
 		c.Zone = time.UTC
+	}
+	if c.Plan == nil {
+		c.Plan = c.Decide
 	}
 	if c.Standing == nil {
 		c.Standing = func(flex.DeviceID) Standing { return Standing{} }

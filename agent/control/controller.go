@@ -44,6 +44,7 @@ type Controller struct {
 	// Of the planner alone.
 	storeBad time.Time // since when the store fails
 	last     time.Time // instant of the last cycle
+	desk     desk
 }
 
 type alert struct{ code, subject string }

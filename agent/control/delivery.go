@@ -61,7 +61,7 @@ func (c *Controller) judgeAssets(in allocate.Input, plan allocate.Plan) {
 	for i := range in.Assets {
 		a := &in.Assets[i]
 		var asked flex.Watts
-		var ds []flex.Dispatch
+		ds := c.desk.asked[:0]
 		for _, d := range in.Dispatches {
 			for _, sh := range d.Shares {
 				if sh.Asset == a.ID && d.Wants(in.Now) {
@@ -70,6 +70,7 @@ func (c *Controller) judgeAssets(in allocate.Input, plan allocate.Plan) {
 				}
 			}
 		}
+		c.desk.asked = ds
 		if len(ds) == 0 || a.Control == allocate.Observe {
 			c.judged(a.ID, nil)
 			continue

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"flexd/agent/allocate"
 	"flexd/agent/flex"
 )
 
@@ -381,6 +382,8 @@ func BenchmarkTick(b *testing.B) {
 				r.c.byID[d.id].sample(context.Background())
 			}
 			r.c.known = true
+			var p allocate.Planner
+			r.c.cfg.Plan = p.Decide
 			b.ReportAllocs()
 			for b.Loop() {
 				r.c.tick(now)

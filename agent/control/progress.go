@@ -194,6 +194,12 @@ func later(a, b time.Time) time.Time {
 // newLives forgets the facts of an id whose window has moved: it is proven
 // anew.
 func (c *Controller) newLives(running []flex.Dispatch) {
+	if len(running) == len(c.starts) && !slices.ContainsFunc(running, func(d flex.Dispatch) bool {
+		old, known := c.starts[d.ID]
+		return !known || !old.Equal(d.Window.Start)
+	}) {
+		return
+	}
 	starts := make(map[flex.InstructionID]time.Time, len(running))
 	for _, d := range running {
 		starts[d.ID] = d.Window.Start

@@ -71,10 +71,13 @@ func putOff(t time.Time, by time.Duration) time.Time {
 // tick computes the truth once and hands it out. It gives the next instant at
 // which the answer changes by itself.
 func (c *Controller) tick(now time.Time) time.Time {
-	in, by := c.input(now), c.stepped()
-	plan := c.cfg.Decide(in)
-	for i := range plan.Targets {
-		plan.Targets[i].Until = putOff(plan.Targets[i].Until, by)
+	in, by := c.gather(now, &c.desk), c.stepped()
+	plan := c.cfg.Plan(in)
+	if by != 0 {
+		plan.Targets = slices.Clone(plan.Targets) // the planner's own are never written
+		for i := range plan.Targets {
+			plan.Targets[i].Until = putOff(plan.Targets[i].Until, by)
+		}
 	}
 	c.mu.Lock()
 	c.plan = plan
@@ -145,6 +148,11 @@ func (s *slot) hand(cmd command) {
 	}
 	s.mu.Lock()
 	old := s.cmd
+	if slices.Equal(old.ready, cmd.ready) {
+		cmd.ready = old.ready
+	} else {
+		cmd.ready = slices.Clone(cmd.ready) // the desk is used again
+	}
 	s.cmd = cmd
 	was, is := old.control(), cmd.control()
 	changed := !old.valid || !same(was, is) || len(old.ready) > 0 != (len(cmd.ready) > 0)
@@ -183,11 +191,23 @@ func (s *slot) noteDue(now time.Time) {
 	}
 }
 
+// desk is what the planner's goroutine gathers on, tick by tick.
+type desk struct {
+	assets  []allocate.Asset
+	devices []allocate.Device
+	ready   map[flex.DeviceID][]flex.InstructionID
+	asked   []flex.Dispatch
+}
+
 // input gathers everything the answer depends on.
-func (c *Controller) input(now time.Time) allocate.Input {
-	in := allocate.Input{Now: now, Assets: slices.Clone(c.cfg.Assets), Dispatches: c.cfg.Board.Running(), Holds: c.cfg.Board.Holds(), State: c.Plan().State,
+func (c *Controller) input(now time.Time) allocate.Input { return c.gather(now, &desk{}) }
+
+// gather does so on a desk: what it returns holds until the next time.
+func (c *Controller) gather(now time.Time, on *desk) allocate.Input {
+	on.assets = append(on.assets[:0], c.cfg.Assets...)
+	in := allocate.Input{Now: now, Assets: on.assets, Dispatches: c.cfg.Board.Running(), Holds: c.cfg.Board.Holds(), State: c.Plan().State,
 		Site:    allocate.Site{ImportLimit: c.cfg.ImportLimit, ExportLimit: c.cfg.ExportLimit},
-		Devices: make([]allocate.Device, 0, len(c.slots))}
+		Devices: on.devices[:0]}
 	if c.cfg.Prepare != nil {
 		in.Prepare = c.cfg.Prepare()
 	}
@@ -205,6 +225,7 @@ func (c *Controller) input(now time.Time) allocate.Input {
 			in.Devices = append(in.Devices, d)
 		}
 	}
+	on.devices = in.Devices
 	return in
 }
 
@@ -227,17 +248,20 @@ func (s *slot) view() allocate.Device {
 	if s.set.Lead != nil {
 		d.Lead = *s.set.Lead
 	}
-	if s.reading != nil {
-		r := *s.reading
-		d.Reading = &r
-	}
+	d.Reading = s.reading // a new one takes its place, it is never written
 	return d
 }
 
 // soon tells which devices are needed for what, now or within prepareAhead:
 // the state found on them must be on disk ahead of the start.
 func (c *Controller) soon(in allocate.Input) map[flex.DeviceID][]flex.InstructionID {
-	out := map[flex.DeviceID][]flex.InstructionID{}
+	if c.desk.ready == nil {
+		c.desk.ready = map[flex.DeviceID][]flex.InstructionID{}
+	}
+	out := c.desk.ready
+	for id, list := range out {
+		out[id] = list[:0]
+	}
 	for _, d := range in.Dispatches {
 		at := d.Window.Start
 		if in.Now.After(at) {
@@ -246,8 +270,16 @@ func (c *Controller) soon(in allocate.Input) map[flex.DeviceID][]flex.Instructio
 		if at.Sub(in.Now) > prepareAhead || !d.Wants(at) {
 			continue
 		}
-		for _, id := range c.devicesOf(d, func(a allocate.Asset) bool { return a.Control != allocate.Observe && !held(in.Holds, a.ID) }) {
-			out[id] = append(out[id], d.ID)
+		for i := range c.cfg.Assets {
+			a := &c.cfg.Assets[i]
+			if a.Control == allocate.Observe || held(in.Holds, a.ID) || !slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == a.ID }) {
+				continue
+			}
+			for _, id := range a.Devices {
+				if !slices.Contains(out[id], d.ID) {
+					out[id] = append(out[id], d.ID)
+				}
+			}
 		}
 	}
 	return out
@@ -276,6 +308,9 @@ func held(holds []flex.Hold, id flex.AssetID) bool {
 
 // alarms shows the planner's findings, and takes back those that are gone.
 func (c *Controller) alarms(p allocate.Plan) {
+	if len(p.Alarms)+len(c.alerts) == 0 {
+		return
+	}
 	now := map[alert]bool{}
 	for _, a := range p.Alarms {
 		now[alert{a.Code, a.Subject}] = true
