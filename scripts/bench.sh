@@ -15,6 +15,8 @@ for _ in 1 2 3 4 5; do
   bench ./drivers/modbus '^BenchmarkBareGoburrow$'
   bench ./drivers/modbus '^BenchmarkTransport$'
 done | awk '{ v[$1] = v[$1] " " $3; print } END { for (n in v) { c = split(v[n], a, " "); for (i = 1; i <= c; i++) for (j = i + 1; j <= c; j++) if (a[j] + 0 < a[i] + 0) { t = a[i]; a[i] = a[j]; a[j] = t }; print "median", n, a[int((c + 1) / 2)], "ns/op" } }'
+echo "== a plan for 1, 16, 64 and 256 devices"
+bench ./agent/allocate '^BenchmarkDecide'
 echo "== one tick of control at 1, 16, 64 and 256 devices"
 bench ./agent/control '^BenchmarkTick'
 echo "== webhook to first write, and how far a start is from its second"
