@@ -163,7 +163,7 @@ func TestSharesAddUpOrTheShortfallIsExplained(t *testing.T) {
 func TestARestartAtAnyStepEqualsNoRestart(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		in := owned(rt)
-		in.Site.Meter = nil // its sign is learned anew
+		in.Site.Meter = nil            // its sign is learned anew
 		for i := range in.Dispatches { // nothing is admitted that asks an asset for both at once
 			in.Dispatches[i].Shares[0].Power = -in.Dispatches[i].Shares[0].Power.Abs()
 		}
