@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -112,6 +113,9 @@ func scanText(w io.Writer, res drivers.ScanResult) {
 		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\n", f.Address, f.Unit, orDash(f.Driver), foundWhat(f), orDash(serial), orDash(strings.Join(maps, ", ")))
 	}
 	_ = tw.Flush()
+	if slices.ContainsFunc(res.Found, func(f drivers.Found) bool { return f.Driver == "" && len(f.Maps) == 0 }) {
+		fmt.Fprintln(w, "what is not known may be a device that does not name itself: see `flexd map list`, and name its map in the configuration")
+	}
 	fmt.Fprintf(w, "%d addresses asked, nobody listens at %d", res.Asked, res.Closed)
 	if len(res.Skipped) > 0 {
 		fmt.Fprintf(w, "; left alone because the running agent has them open: %s", strings.Join(res.Skipped, ", "))

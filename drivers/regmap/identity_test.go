@@ -2,6 +2,7 @@ package regmap_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"flexd/drivers/regmap"
@@ -38,6 +39,9 @@ func TestAMapKnowsItsOwnDeviceAlone(t *testing.T) {
 		if len(m.Identity) == 0 {
 			if !slices.Contains(nameless, name) {
 				t.Errorf("%s states no identity", name)
+			}
+			if !strings.Contains(strings.Join(m.Notes, " "), "no device scan can name this map") {
+				t.Errorf("%s does not say that it has to be named in the configuration", name)
 			}
 			continue
 		}
