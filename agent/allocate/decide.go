@@ -225,7 +225,7 @@ func (w *work) gather(a *Asset, claims []claim, until time.Time, limits *[]limit
 		case s.blocked != nil:
 			*limits = append(*limits, *s.blocked)
 		case s.offline:
-			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", 0, say("%s does not answer", word(id))})
+			*limits = append(*limits, limit{flex.ReasonDeviceUnavailable, "offline", 0, s.absent()})
 		case s.storage():
 			storage = append(storage, s)
 		case s.pv():
@@ -393,7 +393,7 @@ func (s *slot) target() flex.Target {
 			return t
 		}
 		t.Order, t.Power = s.dev.Target.Order, s.dev.Target.Power
-		s.why("offline", t.Power, "%s does not answer: its target is kept, its part goes to others", word(s.dev.ID))
+		s.whys = append(s.whys, why{"offline", t.Power, s.absent(), plain(": its target is kept, its part goes to others")})
 	case s.set:
 		t.Order, t.Power = flex.OrderSet, s.want
 	case s.capped:
@@ -409,6 +409,14 @@ func (s *slot) target() flex.Target {
 	}
 	t.Until = s.until
 	return t
+}
+
+// absent tells why the device is not counted on.
+func (s *slot) absent() note {
+	if s.dev.Fault != "" {
+		return plain(s.dev.Fault)
+	}
+	return say("%s does not answer", word(s.dev.ID))
 }
 
 // continues tells whether what the device was told was for a dispatch that

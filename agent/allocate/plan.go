@@ -74,6 +74,7 @@ type Device struct {
 	GridCharge bool          // consent to charge from the grid where the device tells PV and grid apart
 	Reading    *flex.Reading
 	Online     bool
+	Fault      string // why it counts as not answering though it does; ""
 	// Foreign, when set, forbids control: a limit set by others.
 	Foreign *flex.Refusal
 	// Target is what control last had this device proven to do (OrderNone when free).

@@ -147,6 +147,7 @@ const (
 	owedAfter    = 5 * time.Second        // a release that takes longer is an alarm
 	offlineAfter = 3                      // failures in a row
 	blockedFor   = 30 * time.Second
+	asideMost    = 5 * time.Minute  // between two tries of a device that takes no setpoint, while others stand in
 	badFor       = 3 * time.Second  // a dip shorter than that is not missing delivery
 	calmFor      = 60 * time.Second // without new interference, before its alarm ends
 	intentEvery  = 10 * time.Second // how often a moving setpoint is journaled

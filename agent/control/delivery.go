@@ -126,7 +126,8 @@ func (c *Controller) judgeAsset(in allocate.Input, plan allocate.Plan, a *alloca
 		m.ids = append(m.ids, d.ID)
 	}
 	c.mu.Unlock()
-	c.cfg.Health.Raise(CodeNotDelivered, string(a.ID), missText(a, ds, m, got, lack, how, read, tolerance, c.whyMissed(a, ds, plan)))
+	since := putOff(m.bad, c.stepped()) // as the wall clock shows it
+	c.cfg.Health.Raise(CodeNotDelivered, string(a.ID), missText(a, ds, m.asked, since, got, lack, how, read, tolerance, c.whyMissed(a, ds, plan)))
 	c.cfg.OnChange()
 }
 
@@ -242,7 +243,7 @@ func (c *Controller) whyMissed(a *allocate.Asset, ds []flex.Dispatch, plan alloc
 }
 
 // missText is what the operator's control room must be told.
-func missText(a *allocate.Asset, ds []flex.Dispatch, m *missing, got, lack flex.Watts, how string, read bool, tolerance flex.Watts, why string) string {
+func missText(a *allocate.Asset, ds []flex.Dispatch, asked flex.Watts, since time.Time, got, lack flex.Watts, how string, read bool, tolerance flex.Watts, why string) string {
 	who := make([]string, len(ds))
 	test := true
 	for i, d := range ds {
@@ -269,7 +270,7 @@ func missText(a *allocate.Asset, ds []flex.Dispatch, m *missing, got, lack flex.
 		tell = "a rehearsal: nobody needs to be told"
 	}
 	return fmt.Sprintf("asset %s is asked for %v by %s; %s since %s, tolerance %v; %s; %s",
-		a.ID, m.asked, strings.Join(who, " and "), measured, m.bad.UTC().Format(time.RFC3339), tolerance, why, tell)
+		a.ID, asked, strings.Join(who, " and "), measured, since.UTC().Format(time.RFC3339), tolerance, why, tell)
 }
 
 // missingOf tells whether an asset of the dispatch is known not to deliver; mu is held.

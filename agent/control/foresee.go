@@ -106,6 +106,9 @@ func unreadable(in allocate.Input, d flex.Dispatch) (blind, guess string) {
 		switch {
 		case !dev.Online || r == nil || !r.Fresh(in.Now, readingsOld):
 			blind = fmt.Sprintf("%s is not read at present", dev.ID)
+			if dev.Fault != "" {
+				blind = dev.Fault
+			}
 		case r.Power == nil || storage(dev) && r.SoC == nil && slices.Contains(dev.Plate.Can, flex.CanSoC):
 			blind = fmt.Sprintf("%s does not tell enough of itself at present", dev.ID)
 		case storage(dev) && (r.SoC == nil || dev.Plate.Energy <= 0):

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"flexd/agent/allocate"
 	"flexd/agent/flex"
 )
 
@@ -91,6 +92,16 @@ func (s *slot) applyFailed(text string) {
 	if s.fails >= offlineAfter {
 		s.c.cfg.Health.Raise(CodeDeviceFailed, string(s.id()), text)
 	}
+	if s.hasMates() && (s.fails >= offlineAfter || s.aside > 0) { // after a pause one try is enough
+		s.aside = min(max(blockedFor, 2*s.aside), asideMost)
+		s.asideTo = time.Now().Add(s.aside)
+		s.c.Wake()
+	}
+}
+
+// hasMates tells whether another device of its asset can stand in for it.
+func (s *slot) hasMates() bool {
+	return slices.ContainsFunc(s.c.cfg.Assets, func(a allocate.Asset) bool { return len(a.Devices) > 1 && slices.Contains(a.Devices, s.id()) })
 }
 
 // refuse stops control of the device until what stands against it is gone.
@@ -155,6 +166,7 @@ func (s *slot) proven(t flex.Target, rec flex.Receipt) {
 	s.proof.Target, s.proof.Refreshed = t, at
 	s.told, s.power, s.opensAt = t, rec.Effective, s.opens
 	s.unsure, s.lost, s.suspect, s.fails = false, false, false, 0
+	s.aside, s.asideTo = 0, time.Time{}
 	s.own.pending, s.own.off, s.own.checked = false, false, at
 	s.verifyAt = at.Add(verifyEvery)
 	s.worked()

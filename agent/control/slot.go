@@ -70,7 +70,9 @@ type slot struct {
 	dueSince time.Time // since when a release is due
 	retryAt  time.Time // after a failure, not before
 	retry    time.Duration
-	fails    int // writes that failed in a row
+	fails    int           // writes that failed in a row
+	aside    time.Duration // its part goes to others for so long, since it takes no setpoint
+	asideTo  time.Time
 	err      string
 	clearing uint64 // version of the journal that a changed cap waits for
 	clearTo  time.Time

@@ -242,6 +242,9 @@ func (s *slot) view() allocate.Device {
 	}
 	d := allocate.Device{ID: s.id(), Role: s.role(), Plate: s.limited(), ReserveSoC: s.set.ReserveSoC, MaxSoC: s.set.MaxSoC, Owner: s.set.Owner, GridCharge: s.set.GridCharge,
 		Online: s.online(), Foreign: foreign, Target: s.told}
+	if time.Now().Before(s.asideTo) {
+		d.Online, d.Fault = false, fmt.Sprintf("%s does not take its setpoint (%s)", s.id(), s.err)
+	}
 	d.Owner.Left = s.left(time.Now())
 	d.Ramp = s.set.Ramp
 	d.Lead = s.c.cfg.Standing(s.id()).Lead
