@@ -71,4 +71,9 @@ func TestNothingIsControlledBeforeItIsCommissioned(t *testing.T) {
 	start = second(2 * time.Second)
 	s.instruct(ask("after", "0.00300", "export", start, start.Add(3*time.Second)))
 	s.delivers(s.devices[0], time.Until(start.Add(2*time.Second)), 3000)
+	s.await(3*time.Second, "the first write is known", func() bool { r, _ := s.record("after"); return !r.FirstWrite.IsZero() })
+	r, _ := s.record("after")
+	if lead := start.Sub(r.FirstWrite); lead <= 0 || lead > 2*time.Second { // its reaction was measured at most a sample late
+		t.Errorf("told %v before the start, the record says %s", lead, out)
+	}
 }

@@ -133,11 +133,19 @@ func orMore(more bool) string {
 
 func plateText(w io.Writer, n flex.Nameplate, address string, unit uint8) {
 	fmt.Fprintf(w, "%s %s  firmware %s  serial %s  at %s unit %d\n", n.Manufacturer, n.Model, orDash(n.Firmware), orDash(n.Serial), address, unit)
-	fmt.Fprintf(w, "  role %s  rating %s  charge %s  discharge %s\n", orDash(string(n.Role)), n.MaxPower, n.MaxCharge, n.MaxDischarge)
+	fmt.Fprintf(w, "  role %s  rating %s  charge %s  discharge %s\n", orDash(string(n.Role)), rated(n.MaxPower), rated(n.MaxCharge), rated(n.MaxDischarge))
 	fmt.Fprintf(w, "  control: %s  can: %s  step %s  falls back by itself: %v\n", orDash(n.Method), ids(n.Can), n.Step, n.Revert)
 	for _, line := range n.Detail {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
+}
+
+// rated shows a rating that the device does not state as that.
+func rated(w flex.Watts) string {
+	if w == 0 {
+		return "-"
+	}
+	return w.String()
 }
 
 func readingText(w io.Writer, r *flex.Reading) {
