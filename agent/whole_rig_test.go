@@ -68,15 +68,16 @@ type siteOptions struct {
 	noWebhook bool
 	poll      string // default 5m
 	noBroker  bool
-	capacity  string // of the obligation, MW; default 0.01000
-	maxPower  string // of each device
-	terms     string // more keys of the market, such as "answers: ask"
-	profile   string // a market profile of its own, on top of the embedded one
-	relay     bool   // a door for envelopes of relays
-	proven    bool   // commissioning is required
-	clock     string // the section of that name
-	preflight string // the section of that name
-	window    string // "15:04-15:34": the only contract, for exports; default: around the clock, both ways
+	capacity  string                   // of the obligation, MW; default 0.01000
+	maxPower  string                   // of each device
+	terms     string                   // more keys of the market, such as "answers: ask"
+	profile   string                   // a market profile of its own, on top of the embedded one
+	relay     bool                     // a door for envelopes of relays
+	proven    bool                     // commissioning is required
+	front     func(addr string) string // what stands before each device
+	clock     string                   // the section of that name
+	preflight string                   // the section of that name
+	window    string                   // "15:04-15:34": the only contract, for exports; default: around the clock, both ways
 }
 
 // aBattery is 10 kW and 20 kWh, well charged, controlled through model 124.
@@ -219,8 +220,12 @@ func (s *site) writeConfig(grid string) {
 		}
 		lines = append(lines, fmt.Sprintf("  - {id: %s, driver: sunspec, role: %s, address: %q, unit: 1%s}", id, role, addr, more))
 	}
+	front := o.front
+	if front == nil {
+		front = func(addr string) string { return addr }
+	}
 	for i := range o.batteries {
-		add(fmt.Sprintf("bat%d", i+1), "storage", s.devices[i].Addr())
+		add(fmt.Sprintf("bat%d", i+1), "storage", front(s.devices[i].Addr()))
 	}
 	for i := range o.pvs {
 		add(fmt.Sprintf("pv%d", i+1), "pv", s.devices[len(o.batteries)+i].Addr())

@@ -27,12 +27,17 @@ type capture struct {
 	said  *logBuffer
 }
 
-// newCapture listens from now on.
-func newCapture(t *testing.T, devices ...*sim.Device) *capture {
+func needTshark(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("tshark"); err != nil {
 		lacking(t, "tshark", err)
 	}
+}
+
+// newCapture listens from now on.
+func newCapture(t *testing.T, devices ...*sim.Device) *capture {
+	t.Helper()
+	needTshark(t)
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: THE WIRE WAS NOT READ: only root may capture on loopback")
 	}
@@ -203,27 +208,48 @@ func TestTheWireByTshark(t *testing.T) {
 			s := newSite(t, siteOptions{batteries: []sim.Battery{k.battery}, load: 700})
 			bat := s.devices[0]
 			c := newCapture(t, bat)
-			s.inside()
-			start := second(2 * time.Second)
-			end := start.Add(24 * time.Second) // longer than one renewal takes
-			s.instruct(ask("i1", "0.00333", "export", start, end))
-			until(start.Add(2 * time.Second))
-			fallback, ok := bat.Value(k.model, k.timer)
-			if !ok || fallback <= 0 {
-				t.Fatalf("no fall-back is armed: %v", fallback)
-			}
-			s.await(time.Until(end)+5*time.Second, "completed", func() bool { return s.ear.has("i1", "completed") })
-			s.kill()
-			c.end()
-			w := wire{t: t, packets: c.packets()}
-			w.whole()
-			w.answered()
-			w.oneConnection(c.ports)
-			w.paced(50 * time.Millisecond)
-			w.onlyControls(controls(bat))
-			w.renewed(start, end, time.Duration(fallback)*time.Second/2)
+			readTheWire(t, s, k.model, k.timer, c)
+		})
+		t.Run(k.name+" by a tap", func(t *testing.T) {
+			t.Parallel()
+			p := newTap(t)
+			readTheWire(t, newSite(t, siteOptions{batteries: []sim.Battery{k.battery}, load: 700, front: p.front}), k.model, k.timer, p)
 		})
 	}
+}
+
+// listener writes down what passes on the wire.
+type listener interface {
+	end()
+	packets() []packet
+	heard() []string
+}
+
+func (c *capture) heard() []string { return c.ports }
+
+// readTheWire judges what passes while flexd does a whole dispatch.
+func readTheWire(t *testing.T, s *site, model int, timer string, c listener) {
+	t.Helper()
+	bat := s.devices[0]
+	s.inside()
+	start := second(2 * time.Second)
+	end := start.Add(24 * time.Second) // longer than one renewal takes
+	s.instruct(ask("i1", "0.00333", "export", start, end))
+	until(start.Add(2 * time.Second))
+	fallback, ok := bat.Value(model, timer)
+	if !ok || fallback <= 0 {
+		t.Fatalf("no fall-back is armed: %v", fallback)
+	}
+	s.await(time.Until(end)+5*time.Second, "completed", func() bool { return s.ear.has("i1", "completed") })
+	s.kill()
+	c.end()
+	w := wire{t: t, packets: c.packets()}
+	w.whole()
+	w.answered()
+	w.oneConnection(c.heard())
+	w.paced(50 * time.Millisecond)
+	w.onlyControls(controls(bat))
+	w.renewed(start, end, time.Duration(fallback)*time.Second/2)
 }
 
 // wire judges what was captured.
