@@ -122,7 +122,7 @@ func TestASingleFaultCostsNoSetpointOnForeignStacks(t *testing.T) {
 					{"the last read", func(p *modbustest.Proxy) { p.OnRequest(3, fault) }},
 				} {
 					t.Run(fmt.Sprintf("%s in %s at %d", fault, where.name, base), func(t *testing.T) {
-						oneFault(t, f, chainAt(base, battery.models(layouts()[base])), where.plan)
+						oneFault(t, f, battery, base, nil, where.plan)
 					})
 				}
 			}
@@ -130,15 +130,51 @@ func TestASingleFaultCostsNoSetpointOnForeignStacks(t *testing.T) {
 	}
 }
 
-func oneFault(t *testing.T, f *foreign, b *drivertest.Bank, plan func(*modbustest.Proxy)) {
+// Every kind of device stands every single fault in its write, also where it
+// serves one connection only, or closes one that is idle for a moment.
+func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
+	quirks := []struct {
+		name  string
+		quirk func(*modbustest.Proxy)
+	}{
+		{"any line", nil},
+		{"one connection", func(p *modbustest.Proxy) { p.Only = true }},
+		{"idle closer", func(p *modbustest.Proxy) { p.Idle = 15 * time.Millisecond }},
+	}
+	for _, s := range stacks() {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			f := s.run(t)
+			for n, k := range foreignKinds() {
+				for i, fault := range singleFaults() {
+					base, q := []uint16{40000, 50000, 0}[(i+n)%3], quirks[(i/3+n)%3]
+					t.Run(fmt.Sprintf("%s at %d, %s, %s", k.name, base, q.name, fault), func(t *testing.T) {
+						oneFault(t, f, k, base, q.quirk, func(p *modbustest.Proxy) { p.OnWrite(1, fault) })
+					})
+				}
+			}
+		})
+	}
+}
+
+func oneFault(t *testing.T, f *foreign, k foreignKind, base uint16, quirk, plan func(*modbustest.Proxy)) {
+	b := chainAt(base, k.models(layouts()[base]))
 	f.push(t, b)
 	p := modbustest.NewProxy(t, f.addr)
 	p.Delay = faultTimeout + 100*time.Millisecond
-	dev := over(t, p.Addr(), flex.RoleStorage, faultTimeout)
-	steady(t, dev, target(flex.OrderSet, 5000))
+	if quirk != nil {
+		quirk(p)
+	}
+	dev := over(t, p.Addr(), k.role, faultTimeout)
+	steady(t, dev, k.orders[0])
+	for end := time.Now().Add(3 * time.Second); p.Idle > 0 && p.Open() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the idle connection was not closed")
+		}
+	}
 	plan(p)
 	began := time.Now()
-	want := target(flex.OrderSet, -3000)
+	want := k.orders[1]
 	steady(t, dev, want)
 	took := time.Since(began)
 	for end := time.Now().Add(time.Second); p.Hits() == 0 && time.Now().Before(end); {
@@ -152,8 +188,11 @@ func oneFault(t *testing.T, f *foreign, b *drivertest.Bank, plan func(*modbustes
 	}
 	f.pull(t, b)
 	told, on := drivertest.On(b, nil, want).Told()
-	if !on || told > want.Power+80 || told < want.Power {
+	if less := (want.Power - told) * sign(want.Power); !on || less < 0 || less > 100 { // never more, at most 1 % of the rating less
 		t.Errorf("the device was told %v (%v), want %v", told, on, want.Power)
+	}
+	if p.Idle > 0 {
+		return // what is not closed yet is about to be
 	}
 	steady(t, dev, want) // the fault may have been a farewell after the last answer
 	for end := time.Now().Add(3 * time.Second); p.Open() != 1; time.Sleep(time.Millisecond) {
@@ -161,6 +200,13 @@ func oneFault(t *testing.T, f *foreign, b *drivertest.Bank, plan func(*modbustes
 			t.Fatalf("%d open connections, want exactly one", p.Open())
 		}
 	}
+}
+
+func sign(w flex.Watts) flex.Watts {
+	if w < 0 {
+		return -1
+	}
+	return 1
 }
 
 // steady orders until it is proven, as control does.

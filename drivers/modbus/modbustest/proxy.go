@@ -15,6 +15,11 @@ import (
 type Proxy struct {
 	// Delay is used by Late and Split. Set it before the first request.
 	Delay time.Duration
+	// Only serves one connection at a time, as many inverters do: another is
+	// closed at once. Idle closes one on which nothing is asked for so long; 0:
+	// never. Set them before the first request.
+	Only bool
+	Idle time.Duration
 
 	target   string
 	listener net.Listener
@@ -96,6 +101,11 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.mu.Lock()
+		if p.Only && len(p.conns) > 0 {
+			p.mu.Unlock()
+			c.Close()
+			continue
+		}
 		p.accepted++
 		n := p.accepted
 		p.conns[c] = struct{}{}
@@ -118,6 +128,9 @@ func (p *Proxy) serve(c net.Conn, n int) {
 	}
 	defer up.Close()
 	for {
+		if p.Idle > 0 {
+			_ = c.SetReadDeadline(time.Now().Add(p.Idle))
+		}
 		request, err := readFrame(c)
 		if err != nil {
 			return
