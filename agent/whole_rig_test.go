@@ -220,12 +220,8 @@ func (s *site) writeConfig(grid string) {
 		}
 		lines = append(lines, fmt.Sprintf("  - {id: %s, driver: sunspec, role: %s, address: %q, unit: 1%s}", id, role, addr, more))
 	}
-	front := o.front
-	if front == nil {
-		front = func(addr string) string { return addr }
-	}
 	for i := range o.batteries {
-		add(fmt.Sprintf("bat%d", i+1), "storage", front(s.devices[i].Addr()))
+		add(fmt.Sprintf("bat%d", i+1), "storage", o.reached(s.devices[i].Addr()))
 	}
 	for i := range o.pvs {
 		add(fmt.Sprintf("pv%d", i+1), "pv", s.devices[len(o.batteries)+i].Addr())
@@ -248,6 +244,14 @@ func (s *site) writeConfig(grid string) {
 	s.config = filepath.Join(s.dir, "flexd.yaml")
 	must(s.t, os.MkdirAll(filepath.Join(s.dir, "state"), 0o700))
 	must(s.t, os.WriteFile(s.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+}
+
+// reached is the address by which flexd reaches a device.
+func (o siteOptions) reached(addr string) string {
+	if o.front == nil {
+		return addr
+	}
+	return o.front(addr)
 }
 
 // sections are those that most tests leave out.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -191,25 +192,33 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
+// sameStart is how far a start may wander and be the same: after a step of the
+// wall clock it is known anew, to the grain in which such steps are noticed.
+const sameStart = 500 * time.Millisecond
+
 // newLives forgets the facts of an id whose window has moved: it is proven
 // anew.
 func (c *Controller) newLives(running []flex.Dispatch) {
-	if len(running) == len(c.starts) && !slices.ContainsFunc(running, func(d flex.Dispatch) bool {
-		old, known := c.starts[d.ID]
-		return !known || !old.Equal(d.Window.Start)
-	}) {
-		return
-	}
-	starts := make(map[flex.InstructionID]time.Time, len(running))
+	fresh := len(running) != len(c.starts)
 	for _, d := range running {
-		starts[d.ID] = d.Window.Start
-		if old, known := c.starts[d.ID]; known && !old.Equal(d.Window.Start) {
+		old, known := c.starts[d.ID]
+		switch moved := old.Sub(d.Window.Start).Abs(); {
+		case known && moved < sameStart:
+		case known:
 			for _, s := range c.slots {
 				s.anew(d.ID)
 			}
+		default:
+			fresh = true
 		}
+		c.starts[d.ID] = d.Window.Start
 	}
-	c.starts = starts
+	if !fresh {
+		return
+	}
+	maps.DeleteFunc(c.starts, func(id flex.InstructionID, _ time.Time) bool {
+		return !slices.ContainsFunc(running, func(d flex.Dispatch) bool { return d.ID == id })
+	})
 }
 
 // anew starts the account of a dispatch afresh; what it owes stays.
@@ -223,6 +232,7 @@ func (s *slot) anew(id flex.InstructionID) {
 	*v = served{engaged: v.engaged}
 	if s.stands && slices.Contains(s.told.Dispatch, id) {
 		s.lost = true // write again, so that there is an echo of this life
+		poke(s.unit.wake)
 	}
 }
 
