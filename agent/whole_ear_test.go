@@ -118,8 +118,15 @@ func (e *ear) reason(id string) string {
 // wantLadder checks the steps of an instruction: each once, in order.
 func (s *site) wantLadder(id string, want ...string) {
 	s.t.Helper()
-	if got := s.ear.ladder(id); !slices.Equal(got, want) {
-		s.t.Errorf("%s was announced as %v, want %v", id, got, want)
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // what is stored is on its way
+		got := s.ear.ladder(id)
+		if slices.Equal(got, want) {
+			return
+		}
+		if len(got) >= len(want) || time.Now().After(end) {
+			s.t.Errorf("%s was announced as %v, want %v", id, got, want)
+			return
+		}
 	}
 }
 

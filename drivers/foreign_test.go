@@ -138,8 +138,8 @@ func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
 		quirk func(*modbustest.Proxy)
 	}{
 		{"any line", nil},
-		{"one connection", func(p *modbustest.Proxy) { p.Only = true }},
-		{"idle closer", func(p *modbustest.Proxy) { p.Idle = 15 * time.Millisecond }},
+		{"one connection", func(p *modbustest.Proxy) { p.ServeOne() }},
+		{"idle closer", func(p *modbustest.Proxy) { p.CloseIdle(15 * time.Millisecond) }},
 	}
 	for _, s := range stacks() {
 		t.Run(s.name, func(t *testing.T) {
@@ -167,7 +167,7 @@ func oneFault(t *testing.T, f *foreign, k foreignKind, base uint16, quirk, plan 
 	}
 	dev := over(t, p.Addr(), k.role, faultTimeout)
 	steady(t, dev, k.orders[0])
-	for end := time.Now().Add(3 * time.Second); p.Idle > 0 && p.Open() > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(3 * time.Second); p.Idle() > 0 && p.Open() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the idle connection was not closed")
 		}
@@ -191,7 +191,7 @@ func oneFault(t *testing.T, f *foreign, k foreignKind, base uint16, quirk, plan 
 	if less := (want.Power - told) * sign(want.Power); !on || less < 0 || less > 100 { // never more, at most 1 % of the rating less
 		t.Errorf("the device was told %v (%v), want %v", told, on, want.Power)
 	}
-	if p.Idle > 0 {
+	if p.Idle() > 0 {
 		return // what is not closed yet is about to be
 	}
 	steady(t, dev, want) // the fault may have been a farewell after the last answer

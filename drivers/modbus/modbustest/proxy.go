@@ -15,17 +15,14 @@ import (
 type Proxy struct {
 	// Delay is used by Late and Split. Set it before the first request.
 	Delay time.Duration
-	// Only serves one connection at a time, as many inverters do: another is
-	// closed at once. Idle closes one on which nothing is asked for so long; 0:
-	// never. Set them before the first request.
-	Only bool
-	Idle time.Duration
 
 	target   string
 	listener net.Listener
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
+	only     bool          // one connection at a time
+	idle     time.Duration // after which a connection is closed; 0: never
 	plan     []planned
 	conns    map[net.Conn]struct{}
 	accepted int
@@ -69,6 +66,16 @@ func (p *Proxy) add(x planned) {
 	p.plan = append(p.plan, x)
 }
 
+// ServeOne serves one connection at a time, as many inverters do: another is
+// closed at once.
+func (p *Proxy) ServeOne() { p.mu.Lock(); defer p.mu.Unlock(); p.only = true }
+
+// CloseIdle closes a connection on which nothing is asked for so long.
+func (p *Proxy) CloseIdle(after time.Duration) { p.mu.Lock(); defer p.mu.Unlock(); p.idle = after }
+
+// Idle is what CloseIdle was told.
+func (p *Proxy) Idle() time.Duration { p.mu.Lock(); defer p.mu.Unlock(); return p.idle }
+
 // Hits counts the requests mistreated so far.
 func (p *Proxy) Hits() int { p.mu.Lock(); defer p.mu.Unlock(); return p.hits }
 
@@ -101,7 +108,7 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.mu.Lock()
-		if p.Only && len(p.conns) > 0 {
+		if p.only && len(p.conns) > 0 {
 			p.mu.Unlock()
 			c.Close()
 			continue
@@ -128,8 +135,8 @@ func (p *Proxy) serve(c net.Conn, n int) {
 	}
 	defer up.Close()
 	for {
-		if p.Idle > 0 {
-			_ = c.SetReadDeadline(time.Now().Add(p.Idle))
+		if idle := p.Idle(); idle > 0 {
+			_ = c.SetReadDeadline(time.Now().Add(idle))
 		}
 		request, err := readFrame(c)
 		if err != nil {
