@@ -210,20 +210,16 @@ func (v value) flag() bool {
 	return false
 }
 
-// choice is one of the words; those in later are refused by name.
-func (v value) choice(def string, words []string, later ...string) string {
+// choice is one of the words.
+func (v value) choice(def string, words []string) string {
 	if v.node == nil {
 		return def
 	}
 	s := v.text()
-	switch {
-	case slices.Contains(words, s):
+	if slices.Contains(words, s) {
 		return s
-	case slices.Contains(later, s):
-		v.problem("choose "+strings.Join(words, " or "), "is not implemented in this version")
-	default:
-		v.problem("choose "+strings.Join(words, " or "), "is not a known value")
 	}
+	v.problem("choose "+strings.Join(words, " or "), "is not a known value")
 	return def
 }
 
