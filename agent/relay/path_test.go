@@ -302,6 +302,7 @@ func TestBeatsTellTheLastLoss(t *testing.T) {
 	if status, _ := mustPost(t, r, path, "before the site listens"); status != http.StatusAccepted {
 		t.Fatalf("status %d", status)
 	}
+	until(t, "the broker has let it go", func() bool { return b.posts.Load() == 1 })
 	s := startSite(t, "mqtt://"+b.addr, "house-7", "", nil)
 	until(t, "the missing number is counted", func() bool {
 		st := s.door.Status()

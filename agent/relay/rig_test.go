@@ -30,16 +30,23 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // gate is the broker's access list.
 type gate struct {
 	mochi.HookBase
-	deny atomic.Bool
+	deny  atomic.Bool
+	posts atomic.Int64 // passed on to those who listened by then: it is acknowledged before
 }
 
 func (g *gate) ID() string { return "gate" }
 func (g *gate) Provides(b byte) bool {
-	return b == mochi.OnACLCheck || b == mochi.OnConnectAuthenticate
+	return b == mochi.OnACLCheck || b == mochi.OnConnectAuthenticate || b == mochi.OnPublished
 }
 func (g *gate) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
 func (g *gate) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool {
 	return !g.deny.Load() || !strings.HasSuffix(topic, "relay")
+}
+
+func (g *gate) OnPublished(_ *mochi.Client, p packets.Packet) {
+	if bytes.Contains(p.Payload, []byte(`"kind":"post"`)) {
+		g.posts.Add(1)
+	}
 }
 
 // embedded runs a broker in this process on a real socket. Its listener waits for its
