@@ -113,6 +113,9 @@ func TestStorageRules(t *testing.T) {
 			in.Devices[0].Plate.MaxPower, in.Devices[0].Plate.MaxDischarge, in.Devices[0].Plate.MaxCharge = 0, 0, 0
 		}), "n", w(0), 3000, flex.ReasonUnsupported, ""},
 		{"a derated device is not driven further", with(input([]Device{battery("b", 5000, 8000)}, dispatch("d", 3000)), func(in *Input) { in.Devices[0].Reading.MaxPower = ptr(flex.Watts(1200)) }), "s", w(1200), 1800, flex.ReasonRating, ""},
+		{"a cap found in force bounds a setpoint", with(input([]Device{battery("b", 5000, 8000)}, dispatch("d", 3000)), func(in *Input) { in.Devices[0].Reading.Limit = ptr(flex.Watts(2000)) }), "s", w(2000), 1000, flex.ReasonLimitSetByOthers, "cap_found"},
+		{"what a cap leaves out another gives", with(input([]Device{battery("b", 5000, 8000), battery("c", 5000, 8000)}, dispatch("d", 6000)), func(in *Input) { in.Devices[0].Reading.Limit = ptr(flex.Watts(2000)) }), "ss", w(2000, 4000), 0, "", "cap_found"},
+		{"a cap found in force bounds no charging", with(input([]Device{battery("b", 5000, 8000)}, dispatch("d", -3000)), func(in *Input) { in.Devices[0].Reading.Limit = ptr(flex.Watts(2000)) }), "s", w(-3000), 0, "", ""},
 		{"a hybrid charges from the grid by consent only", with(input([]Device{battery("b", 5000, 8000)}, dispatch("d", -3000)), func(in *Input) { in.Devices[0].Role = flex.RoleHybrid }), "s", w(0), 3000, flex.ReasonUncontrollable, ""},
 		{"an unknown asset is a shortfall", with(input([]Device{full}, dispatch("d", 3000)), func(in *Input) { in.Dispatches[0].Shares[0].Asset = "x" }), "n", w(0), 3000, flex.ReasonUnknownAsset, ""},
 		{"observe computes the same", with(input([]Device{full}, dispatch("d", 3000)), func(in *Input) { in.Assets[0].Control = Observe }), "s", w(3000), 0, "", "observe"},

@@ -23,6 +23,9 @@ func world(r *rand.Rand) Input {
 		if r.IntN(3) == 0 {
 			d.Target = flex.Target{Device: id, Order: flex.OrderSet, Power: flex.Watts(r.Int64N(2000)-1000).Clamp(-power, power)}
 		}
+		if d.Role == flex.RoleStorage && r.IntN(4) == 0 {
+			d.Reading.Limit = ptr(flex.Watts(r.Int64N(10_000)))
+		}
 		d.Online = r.IntN(8) > 0
 		if r.IntN(6) == 0 {
 			d.Reading.At = t0.Add(-time.Minute)
@@ -84,6 +87,9 @@ func checkBounds(t failer, in Input, p Plan) {
 		case flex.OrderSet:
 			if tg.Power.Abs() > d.Plate.MaxPower {
 				t.Errorf("%s: %v is above the rating %v", tg.Device, tg.Power, d.Plate.MaxPower)
+			}
+			if l := d.Reading.Limit; d.Online && l != nil && tg.Power > *l {
+				t.Errorf("%s: %v is above the cap of %v that was found", tg.Device, tg.Power, *l)
 			}
 			if d.Online && *d.Reading.SoC <= d.ReserveSoC && tg.Power > 0 || d.Online && *d.Reading.SoC >= flex.Full && tg.Power < 0 {
 				t.Errorf("%s: %v at %v", tg.Device, tg.Power, *d.Reading.SoC)

@@ -95,6 +95,7 @@ func (s *slot) room(now time.Time) {
 		s.lo = 0
 		s.limits = append(s.limits, limit{flex.ReasonUncontrollable, "rating", -1, say("%s may not charge from the grid (grid_charge is off)", word(d.ID))})
 	}
+	s.roomByCap()
 	s.roomByCharge()
 	s.roomByOwner()
 	s.roomByAge(now)
@@ -112,6 +113,18 @@ func rating(own flex.Watts, d *Device) flex.Watts {
 		}
 	}
 	return best
+}
+
+// roomByCap keeps a setpoint within a cap on AC power that was found in force:
+// a setpoint leaves the cap alone, so what is beyond it would never flow.
+func (s *slot) roomByCap() {
+	r := s.dev.Reading
+	if r == nil || r.Limit == nil || *r.Limit >= s.hi {
+		return
+	}
+	s.hi = max(0, *r.Limit)
+	s.limits = append(s.limits, limit{flex.ReasonLimitSetByOthers, "cap_found", +1,
+		say("%s is capped at %v by others", word(s.dev.ID), watts(s.hi))})
 }
 
 // roomByCharge keeps the reserve and does not charge what is full.
