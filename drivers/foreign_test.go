@@ -8,6 +8,7 @@ import (
 	"flexd/agent/flex"
 	"flexd/drivers"
 	"flexd/drivers/drivertest"
+	"flexd/drivers/drivertest/foreign"
 	"flexd/drivers/modbus/modbustest"
 )
 
@@ -64,15 +65,15 @@ func layouts() map[uint16]drivertest.Scale {
 // The rules of a lease hold against servers that share not a line with ours,
 // wherever the chain stands and however it is scaled.
 func TestConformanceOnForeignStacks(t *testing.T) {
-	for _, s := range stacks() {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range foreign.Stacks() {
+		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			f := s.run(t)
+			f := s.Run(t)
 			for _, k := range foreignKinds() {
 				for base, scale := range layouts() {
 					t.Run(fmt.Sprintf("%s at %d with scale %d", k.name, base, scale.Pct), func(t *testing.T) {
 						drivertest.Run(t, func(t *testing.T) drivertest.Rig {
-							return f.rig(t, chainAt(base, k.models(scale)), k.role, k.orders...)
+							return foreignRig(t, f, chainAt(base, k.models(scale)), k.role, k.orders...)
 						})
 					})
 				}
@@ -107,10 +108,10 @@ func singleFaults() []modbustest.Fault {
 // that was meant is in the device, on exactly one connection.
 func TestASingleFaultCostsNoSetpointOnForeignStacks(t *testing.T) {
 	battery := foreignKinds()[1]
-	for _, s := range stacks() {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range foreign.Stacks() {
+		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			f := s.run(t)
+			f := s.Run(t)
 			for i, fault := range singleFaults() {
 				base := []uint16{40000, 50000, 0}[i%3]
 				for _, where := range []struct {
@@ -141,10 +142,10 @@ func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
 		{"one connection", func(p *modbustest.Proxy) { p.ServeOne() }},
 		{"idle closer", func(p *modbustest.Proxy) { p.CloseIdle(15 * time.Millisecond) }},
 	}
-	for _, s := range stacks() {
-		t.Run(s.name, func(t *testing.T) {
+	for _, s := range foreign.Stacks() {
+		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			f := s.run(t)
+			f := s.Run(t)
 			for n, k := range foreignKinds() {
 				for i, fault := range singleFaults() {
 					base, q := []uint16{40000, 50000, 0}[(i+n)%3], quirks[(i/3+n)%3]
@@ -157,10 +158,10 @@ func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
 	}
 }
 
-func oneFault(t *testing.T, f *foreign, k foreignKind, base uint16, quirk, plan func(*modbustest.Proxy)) {
+func oneFault(t *testing.T, f *foreign.Server, k foreignKind, base uint16, quirk, plan func(*modbustest.Proxy)) {
 	b := chainAt(base, k.models(layouts()[base]))
-	f.push(t, b)
-	p := modbustest.NewProxy(t, f.addr)
+	f.Serve(b)
+	p := modbustest.NewProxy(t, f.Addr)
 	p.Delay = faultTimeout + 100*time.Millisecond
 	if quirk != nil {
 		quirk(p)
@@ -186,7 +187,6 @@ func oneFault(t *testing.T, f *foreign, k foreignKind, base uint16, quirk, plan 
 	if took > settledWithin {
 		t.Errorf("in the device after %s, want within %s", took, settledWithin)
 	}
-	f.pull(t, b)
 	told, on := drivertest.On(b, nil, want).Told()
 	if less := (want.Power - told) * sign(want.Power); !on || less < 0 || less > 100 { // never more, at most 1 % of the rating less
 		t.Errorf("the device was told %v (%v), want %v", told, on, want.Power)

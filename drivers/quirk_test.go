@@ -15,7 +15,7 @@ func served(t *testing.T) (*modbustest.Server, *drivertest.Bank) {
 	t.Helper()
 	b := chainAt(50000, foreignKinds()[3].models(drivertest.Scale{Pct: -1}))
 	s := modbustest.New(t)
-	base, words, _ := b.Image()
+	base, words := b.Image()
 	s.Set(base, words...)
 	return s, b
 }

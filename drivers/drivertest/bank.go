@@ -200,25 +200,16 @@ func (b *Bank) Set(model uint16, off int, words ...uint16) {
 	}
 }
 
-// Image is the whole map, to be put into a device elsewhere: its first address,
-// its registers, and the addresses that may be written.
-func (b *Bank) Image() (base uint16, words []uint16, writable []uint16) {
+// Image is the whole map, to be put into a device elsewhere: its first address
+// and its registers.
+func (b *Bank) Image() (base uint16, words []uint16) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	addrs := slices.Sorted(maps.Keys(b.words))
 	for _, a := range addrs {
 		words = append(words, b.words[a])
 	}
-	return addrs[0], words, slices.Sorted(maps.Keys(b.rw))
-}
-
-// Load takes over the registers of a device elsewhere that was given the image.
-func (b *Bank) Load(base uint16, words []uint16) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i, w := range words {
-		b.words[base+uint16(i)] = w
-	}
+	return addrs[0], words
 }
 
 // Control copies all writable registers, to compare before and after.

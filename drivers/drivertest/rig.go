@@ -9,12 +9,8 @@ import (
 // On is the rig of a bank: it reads the registers by its own account of the
 // models, so that a driver's mistake is not repeated here.
 func On(b *Bank, device func() Device, orders ...flex.Target) Rig {
-	r := Rig{Device: device, Orders: orders, Told: b.Told, Control: b.Control, Lapse: b.lapse, Others: b.others,
+	return Rig{Device: device, Orders: orders, Told: b.Told, Control: b.Control, Lapse: b.lapse, Others: b.others, Limit: b.limit,
 		Fault: func(n int, f Fault) bool { b.Fault(n, f); return true }, Blank: b.blank, Produce: b.produce, Swap: func() { b.Set(1, 50, 0x5858) }}
-	if orders[0].Order == flex.OrderCap {
-		r.Limit = b.limit
-	}
-	return r
 }
 
 // scaledAt reads a signed value with its scale factor, for both by offset.

@@ -69,14 +69,14 @@ func Run(t *testing.T, rig func(t *testing.T) Rig) {
 		{"a refresh writes again what the order wrote", refreshes},
 		{"a power is rounded towards less, within a step", rounds},
 		{"an order is within a step at every tenth of its range", sweeps},
-		{"a cap found in force is refused", foundCap},
+		{"a cap found in force is respected", foundCap},
 		{"an uncertain write is resolved by reading back", uncertain},
 		{"an uncertain release is resolved by reading back", uncertainRelease},
 		{"a write that was not sent is said to be so", unsent},
 		{"what is not implemented is never zero", blank},
 		{"the sign is + towards the grid", sign},
 		{"verify writes nothing and tells the truth", verifies},
-		{"neutral takes a setpoint out of force", neutral},
+		{"neutral takes a setpoint out of force and leaves a cap", neutral},
 		{"an order for nothing is unsupported", unsupported},
 	}
 	for _, r := range rules {
@@ -310,14 +310,21 @@ func sweeps(t *testing.T, r Rig) {
 	}
 }
 
+// foundCap: a cap found in force is not ours. What is controlled by a cap is
+// refused; a setpoint goes beside it and leaves it alone.
 func foundCap(t *testing.T, r Rig) {
 	need(t, r.Limit != nil, "limit")
+	free := r.Control()
 	r.Limit()
 	found := r.Control()
 	dev := r.Device()
 	snap, err := dev.Snapshot(timeout(t))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.Orders[0].Order == flex.OrderSet {
+		besideCap(t, r, dev, snap, free, found)
+		return
 	}
 	if snap.Foreign == nil || snap.Foreign.Reason != flex.ReasonLimitSetByOthers {
 		t.Errorf("foreign: %v", snap.Foreign)
@@ -326,6 +333,25 @@ func foundCap(t *testing.T, r Rig) {
 	if why, ok := flex.RefusalOf(err); !ok || why.Reason != flex.ReasonLimitSetByOthers {
 		t.Errorf("apply: %v", err)
 	}
+	wantFound(t, r, found)
+}
+
+func besideCap(t *testing.T, r Rig, dev Device, snap flex.Snapshot, free, found map[uint16]uint16) {
+	t.Helper()
+	if snap.Foreign != nil {
+		t.Fatalf("foreign: %v", snap.Foreign)
+	}
+	got, err := dev.Read(timeout(t))
+	if err != nil || got.Limit == nil {
+		t.Errorf("the cap is not told: %+v, %v", got, err)
+	}
+	rec := apply(t, dev, r.Orders[1])
+	for a, w := range r.Control() {
+		if free[a] != found[a] && w != found[a] {
+			t.Errorf("register %d of the cap: found %d, now %d", a, found[a], w)
+		}
+	}
+	release(t, dev, flex.JournalEntry{Device: snap.Device, Snapshot: snap, Intent: rec.Holds})
 	wantFound(t, r, found)
 }
 
@@ -368,7 +394,7 @@ func uncertainRelease(t *testing.T, r Rig) {
 
 func unsent(t *testing.T, r Rig) {
 	need(t, r.Fault != nil, "fault")
-	dev := r.Device()
+	dev, found := r.Device(), r.Control()
 	if _, err := dev.Snapshot(timeout(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -377,6 +403,7 @@ func unsent(t *testing.T, r Rig) {
 	if !errors.Is(err, flex.ErrNotSent) || errors.Is(err, flex.ErrUncertain) || !rec.Sent.IsZero() {
 		t.Errorf("receipt %+v, error %v", rec, err)
 	}
+	wantFound(t, r, found)
 }
 
 func blank(t *testing.T, r Rig) {
@@ -423,11 +450,18 @@ func verifies(t *testing.T, r Rig) {
 }
 
 func neutral(t *testing.T, r Rig) {
-	need(t, r.Orders[0].Order == flex.OrderSet, "a setpoint")
 	begin(t, r)
+	before := r.Control()
 	rec, err := r.Device().Neutral(timeout(t))
 	if err != nil || !rec.Echo {
 		t.Errorf("%+v, %v", rec, err)
+	}
+	if r.Orders[0].Order == flex.OrderCap { // it may be others', and nobody knows what was before
+		if len(rec.Wrote) > 0 || len(rec.Problems) == 0 {
+			t.Errorf("a cap is left, and said to be: %+v", rec)
+		}
+		wantFound(t, r, before)
+		return
 	}
 	if _, on := r.Told(); on {
 		t.Error("an order is still in force")

@@ -21,6 +21,7 @@ type Proxy struct {
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
+	down     bool
 	only     bool          // one connection at a time
 	idle     time.Duration // after which a connection is closed; 0: never
 	plan     []planned
@@ -73,6 +74,18 @@ func (p *Proxy) ServeOne() { p.mu.Lock(); defer p.mu.Unlock(); p.only = true }
 // CloseIdle closes a connection on which nothing is asked for so long.
 func (p *Proxy) CloseIdle(after time.Duration) { p.mu.Lock(); defer p.mu.Unlock(); p.idle = after }
 
+// Down ends every connection and refuses new ones: nothing that a client says
+// from now on is heard.
+func (p *Proxy) Down() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
 // Idle is what CloseIdle was told.
 func (p *Proxy) Idle() time.Duration { p.mu.Lock(); defer p.mu.Unlock(); return p.idle }
 
@@ -92,12 +105,7 @@ func (p *Proxy) Accepted() int { p.mu.Lock(); defer p.mu.Unlock(); return p.acce
 func (p *Proxy) Seen() []Seen { p.mu.Lock(); defer p.mu.Unlock(); return slices.Clone(p.seen) }
 
 func (p *Proxy) stop() {
-	p.listener.Close()
-	p.mu.Lock()
-	for c := range p.conns {
-		c.Close()
-	}
-	p.mu.Unlock()
+	p.Down()
 	p.wg.Wait()
 }
 
@@ -108,7 +116,7 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.mu.Lock()
-		if p.only && len(p.conns) > 0 {
+		if p.down || p.only && len(p.conns) > 0 {
 			p.mu.Unlock()
 			c.Close()
 			continue
