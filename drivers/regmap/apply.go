@@ -114,9 +114,10 @@ func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 	if why := d.barred(im); why != nil && (why.Reason != flex.ReasonLimitSetByOthers || !d.toldAny()) {
 		return rec, fmt.Errorf("device %s: %w", d.cfg.ID, why)
 	}
+	var unsure error
+	var p plan
 	for range attempts {
-		p, err := d.plan(t, im)
-		if err != nil {
+		if p, err = d.plan(t, im); err != nil {
 			return rec, err
 		}
 		rec.Effective = p.effective
@@ -131,15 +132,32 @@ func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 		d.judge(&rec, p.requests, back)
 		rec.Holds = d.registers(back, d.ours(p.requests))
 		im = back
-		if rec.Echo && (werr == nil || len(rec.Problems) == 0) {
-			d.proven(p)
+		if rec.Echo && (werr == nil || len(rec.Problems) == 0 && !blind(p.requests)) {
+			d.proven(t, p)
 			return rec, nil
 		}
 		if werr == nil {
 			break // acknowledged and yet not there: writing it again proves nothing new
 		}
+		unsure = werr
 	}
-	return rec, nil
+	return rec, d.unheard(&rec, p.requests, unsure)
+}
+
+// blind tells whether some of the requests cannot be read back: that they were
+// acknowledged is the only proof there is.
+func blind(rs []request) bool {
+	return slices.ContainsFunc(rs, func(r request) bool { return !r.echo })
+}
+
+// unheard is the error after the last attempt was not acknowledged and cannot
+// be read back either.
+func (d *Device) unheard(rec *flex.Receipt, rs []request, unsure error) error {
+	if unsure == nil || !blind(rs) {
+		return nil
+	}
+	rec.Echo = false
+	return fmt.Errorf("device %s: %w", d.cfg.ID, unsure)
 }
 
 // current gives an image recent enough to write upon.
@@ -301,13 +319,13 @@ func (d *Device) remember(r request) {
 }
 
 // proven remembers the values that now stand in the device.
-func (d *Device) proven(p plan) {
+func (d *Device) proven(t flex.Target, p plan) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.told == nil {
 		d.told = &told{words: map[string][][]uint16{}}
 	}
-	d.told.method = p.method
+	d.told.method, d.told.target = p.method, t
 	for _, r := range p.requests {
 		for i, n := range r.names {
 			d.told.words[n] = [][]uint16{r.words[i]}
@@ -338,20 +356,23 @@ func (d *Device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 	}
 	rec.Effective = p.effective
 	if f.plate.Follow { // what follows something else is told from others' by what was proven
-		d.lastTold(p.requests)
+		d.lastTold(t, p.requests)
 	}
 	d.judge(&rec, p.requests, im)
 	return rec, nil
 }
 
-// lastTold puts the values that were last proven in the place of those that
-// would be told now.
-func (d *Device) lastTold(rs []request) {
+// lastTold puts the values that were last proven for this target in the place
+// of those that would be told now.
+func (d *Device) lastTold(t flex.Target, rs []request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.told == nil || d.told.target.Order != t.Order || d.told.target.Power != t.Power {
+		return
+	}
 	for _, r := range rs {
 		for i, n := range r.names {
-			if d.told != nil && len(d.told.words[n]) == 1 {
+			if len(d.told.words[n]) == 1 {
 				r.words[i] = d.told.words[n][0]
 			}
 		}

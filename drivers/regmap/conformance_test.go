@@ -1,36 +1,138 @@
 package regmap_test
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"flexd/agent/flex"
+	"flexd/drivers"
 	"flexd/drivers/drivertest"
+	"flexd/drivers/drivertest/foreign"
+	"flexd/drivers/modbus/modbustest"
 	"flexd/drivers/regmap"
 )
 
-// rigOf lets the suite that every driver passes look at a simulated vendor's
+// conformity is how to disturb one maker's device behind the driver's back.
+// What it does not have is nil.
+type conformity struct {
+	others, limit, blank, lapse, swap func(v *vendor)
+	produce                           func(v *vendor, w flex.Watts)
+	once                              []uint16
+	blind, rests                      bool
+}
+
+// shows has the device show something else than what it does.
+func shows(show func(v *vendor)) func(*vendor) {
+	return func(v *vendor) { v.show = func(v *vendor, _ float64) { show(v) } }
+}
+
+// conformities say so by map. Not in the list of a device: others, where the
+// value moves by itself with every sample or cannot be read (victron-gx, SMA);
+// a lapse, where the device has no timer or tells nobody about it.
+var conformities = map[string]conformity{
+	"victron-gx": {
+		blank: shows(func(v *vendor) { v.put(820, 0x8000, 0x8000, 0x8000); v.put(842, 0x8000, 0xFFFF) }),
+		produce: func(v *vendor, w flex.Watts) {
+			shows(func(v *vendor) { v.put(820, 0, 0, 0); v.put(842, uint16(int16(-w)), 60) })(v)
+		},
+		swap: func(v *vendor) { v.putS(800, "c0619ab4ffff", 6) },
+	},
+	"victron-gx-mode3": {
+		once:    []uint16{2902},
+		others:  func(v *vendor) { v.words[at(227, 37)] = 777 },
+		blank:   shows(func(v *vendor) { v.put(843, 0xFFFF); v.put(842, 0x8000) }),
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(842, uint16(int16(-w))) })(v) },
+		swap:    func(v *vendor) { v.putS(800, "c0619ab4ffff", 6) },
+	},
+	"fronius-gen24": {
+		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
+		produce: func(v *vendor, w flex.Watts) { v.show = func(v *vendor, _ float64) { v.put(40083, uint16(int16(w))) } },
+		swap:    func(v *vendor) { v.putS(40052, "GEN-9", 8) },
+	},
+	"solaredge-storedge": {
+		once:   []uint16{0xE004, 0xE00A, 0xE00B},
+		others: func(v *vendor) { v.put(0xE00D, 5) },
+		lapse:  func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
+		produce: func(v *vendor, w flex.Watts) {
+			shows(func(v *vendor) { v.putF(0xE174, -float64(w), true); v.putF(0xE184, 60, true) })(v)
+		},
+		swap: func(v *vendor) { v.putS(40052, "SE-9", 16) },
+	},
+	"solaredge-pv": {
+		others:  func(v *vendor) { v.putF(0xF322, 13, true) },
+		limit:   func(v *vendor) { v.putF(0xF322, 40, true); v.last = time.Now() },
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(40084, uint16(int16(w)), 0) })(v) },
+		swap:    func(v *vendor) { v.putS(40052, "SE-9", 16) },
+	},
+	"huawei-luna": {
+		lapse:   func(v *vendor) { v.put(47100, 0) },
+		others:  func(v *vendor) { v.put32(47249, 777, false) },
+		blank:   shows(func(v *vendor) { v.put(37760, 0xFFFF); v.put32(37765, 0x80000000, false) }),
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put32(37765, uint32(int32(-w)), false) })(v) },
+		swap:    func(v *vendor) { v.putS(30015, "HV999", 10) },
+	},
+	"sungrow-sh": {
+		once:    []uint16{13049},
+		others:  func(v *vendor) { v.put(13051, 777) },
+		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
+		blank:   shows(func(v *vendor) { v.put(13021, 0x8000, 0xFFFF) }),
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(13021, uint16(int16(-w)), 600) })(v) },
+		swap:    func(v *vendor) { v.putS(4989, "B33", 10) },
+	},
+	"kostal-plenticore": {
+		rests:   true,
+		others:  func(v *vendor) { v.putF(1034, 777, true) },
+		blank:   shows(func(v *vendor) { v.put(514, 0xFFFF); v.put(582, 0x8000) }),
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(582, uint16(int16(w))) })(v) },
+		swap:    func(v *vendor) { v.putS(14, "PLENTI-9", 8) },
+	},
+	"sma-storage": {
+		blind:   true,
+		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
+		blank:   shows(func(v *vendor) { v.put32(30845, 0xFFFFFFFF, false); v.put32(30775, 0x80000000, false) }),
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put32(30775, uint32(int32(w)), false) })(v) },
+		swap:    func(v *vendor) { v.put32(30057, 1999999999, false) },
+	},
+	"sigenergy": {
+		once:    []uint16{40029},
+		others:  func(v *vendor) { v.put32(40034, 777, false) },
+		blank:   shows(func(v *vendor) { v.put(30014, 0xFFFF); v.put32(30037, 0x80000000, false) }),
+		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put32(30037, uint32(int32(-w)), false) })(v) },
+	},
+}
+
+// orders are two that the maker's device can follow.
+func (m maker) orders() []flex.Target {
+	if m.pv {
+		return []flex.Target{m.order(3000), m.order(5000)}
+	}
+	return []flex.Target{m.order(3000), m.order(-2000)}
+}
+
+// rig lets the suite that every driver passes look at a simulated maker's
 // device and disturb it.
-func rigOf(t *testing.T, name string, v *vendor, orders ...flex.Target) drivertest.Rig {
-	t.Helper()
-	m, err := regmap.Load(name, "")
-	if err != nil {
-		t.Fatal(err)
+func (m maker) rig(v *vendor, device func() drivertest.Device) drivertest.Rig {
+	c := conformities[m.name]
+	behind := func(act func(*vendor)) func() {
+		if act == nil {
+			return nil
+		}
+		return func() { v.mu.Lock(); defer v.mu.Unlock(); act(v) }
 	}
 	return drivertest.Rig{
-		Orders: orders,
-		Device: func() drivertest.Device {
-			d, err := regmap.New(regmap.Config{ID: "dev", Endpoint: "10.0.0.1:502", Unit: v.unit, Map: m, Bus: v})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return d
-		},
+		Device: device, Orders: m.orders(), Once: c.once, Blind: c.blind, Rests: c.rests,
+		Others: behind(c.others), Limit: behind(c.limit), Blank: behind(c.blank), Lapse: behind(c.lapse), Swap: behind(c.swap),
+		Produce: func(w flex.Watts) { behind(func(v *vendor) { c.produce(v, w) })() },
 		Told: func() (flex.Watts, bool) {
-			p, on := v.told()
-			return flex.Watts(math.Floor(p + 1e-3)), on
+			_, on := v.told()
+			return flex.Watts(math.Floor(m.ac(v) + 1e-3)), on
 		},
 		Control: func() map[uint16]uint16 {
+			v.mu.Lock()
+			defer v.mu.Unlock()
 			out := map[uint16]uint16{}
 			for a, w := range v.copy() {
 				out[uint16(a)] = w
@@ -38,6 +140,8 @@ func rigOf(t *testing.T, name string, v *vendor, orders ...flex.Target) driverte
 			return out
 		},
 		Fault: func(n int, f drivertest.Fault) bool {
+			v.mu.Lock()
+			defer v.mu.Unlock()
 			v.faults[len(v.writes)+n] = f
 			return true
 		},
@@ -45,44 +149,66 @@ func rigOf(t *testing.T, name string, v *vendor, orders ...flex.Target) driverte
 }
 
 func TestTheSuiteThatEveryDriverPasses(t *testing.T) {
-	set := func(p flex.Watts) flex.Target { return flex.Target{Device: "dev", Order: flex.OrderSet, Power: p} }
-	cap := func(p flex.Watts) flex.Target { return flex.Target{Device: "dev", Order: flex.OrderCap, Power: p} }
-	t.Run("a battery that keeps the last command", func(t *testing.T) {
-		drivertest.Run(t, func(t *testing.T) drivertest.Rig {
-			v := sigenergy()
-			r := rigOf(t, "sigenergy", v, set(3000), set(-2000))
-			r.Once = []uint16{40029}
-			r.Others = func() { v.put32(40034, 777, false) }
-			r.Blank = func() {
-				v.show = func(v *vendor, _ float64) { v.put(30014, 0xFFFF); v.put32(30037, 0x80000000, false) }
+	for _, m := range makers {
+		t.Run(m.name, func(t *testing.T) {
+			drivertest.Run(t, func(t *testing.T) drivertest.Rig {
+				v := m.build()
+				return m.rig(v, func() drivertest.Device {
+					mp, err := regmap.Load(m.name, "")
+					if err != nil {
+						t.Fatal(err)
+					}
+					d, err := regmap.New(regmap.Config{ID: "dev", Endpoint: "10.0.0.1:502", Unit: v.unit, Map: mp, Bus: v})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return d
+				})
+			})
+		})
+	}
+}
+
+// The same behind servers that share not a line with ours.
+func TestTheSuiteOnForeignStacks(t *testing.T) {
+	for _, s := range foreign.Stacks() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			f := s.Run(t)
+			for _, m := range makers {
+				t.Run(m.name, func(t *testing.T) {
+					drivertest.Run(t, func(t *testing.T) drivertest.Rig {
+						v := m.build()
+						f.Serve(v)
+						p := modbustest.NewProxy(t, f.Addr)
+						r := m.rig(v, func() drivertest.Device { return m.over(t, p.Addr(), v.unit, 5*time.Second) })
+						r.Fault = drivertest.OnLine(p)
+						return r
+					})
+				})
 			}
-			r.Produce = func(w flex.Watts) { v.show = func(v *vendor, _ float64) { v.put32(30037, uint32(int32(-w)), false) } }
-			return r
 		})
-	})
-	t.Run("a battery that falls back", func(t *testing.T) {
-		drivertest.Run(t, func(t *testing.T) drivertest.Rig {
-			v := huawei()
-			r := rigOf(t, "huawei-luna", v, set(3000), set(-2000))
-			r.Lapse = func() { v.put(47100, 0) }
-			r.Others = func() { v.put32(47249, 777, false) }
-			r.Swap = func() { v.putS(30015, "HV999", 10) }
-			r.Blank = func() {
-				v.show = func(v *vendor, _ float64) { v.put(37760, 0xFFFF); v.put32(37765, 0x80000000, false) }
-			}
-			r.Produce = func(w flex.Watts) { v.show = func(v *vendor, _ float64) { v.put32(37765, uint32(int32(-w)), false) } }
-			return r
-		})
-	})
-	t.Run("an inverter with a limit", func(t *testing.T) {
-		drivertest.Run(t, func(t *testing.T) drivertest.Rig {
-			v := solarEdge()
-			r := rigOf(t, "solaredge-pv", v, cap(3000), cap(5000))
-			r.Others = func() { v.putF(0xF322, 13, true) }
-			r.Limit = func() { v.putF(0xF322, 40, true) }
-			r.Swap = func() { v.putS(40052, "SE-9", 16) }
-			r.Produce = func(w flex.Watts) { v.show = func(v *vendor, _ float64) { v.put(40084, uint16(int16(w)), 0) } }
-			return r
-		})
-	})
+	}
+}
+
+// over opens the maker's device at an address, as a new process would. The
+// pauses that the real one needs are left out: the simulated one needs none.
+func (m maker) over(t *testing.T, addr string, unit byte, timeout time.Duration) drivers.Device {
+	t.Helper()
+	role := flex.RoleStorage
+	switch {
+	case m.pv:
+		role = flex.RolePV
+	case m.name == "fronius-gen24":
+		role = flex.RoleHybrid
+	}
+	set, err := drivers.Open([]drivers.Config{{ID: "dev", Driver: drivers.DriverMap, Map: m.name, Role: role, Address: addr, Unit: unit, Gap: -1, ConnectDelay: 1, Timeout: timeout}}, nil)
+	if err != nil {
+		t.Fatal(fmt.Errorf("%s: %w", m.name, err))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- set.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return set.Devices()[0]
 }

@@ -47,6 +47,7 @@ type Device struct {
 // told is what we last told the device.
 type told struct {
 	method string
+	target flex.Target
 	words  map[string][][]uint16 // by point: what of ours may stand there; one once proven
 }
 

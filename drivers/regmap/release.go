@@ -27,14 +27,15 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 		return rec, err
 	}
 	var unsure error
+	var todo []request
 	for range attempts {
 		im, err := d.fetch(ctx, modbus.Stop, d.controls())
 		if err != nil {
 			return rec, d.unread(&rec, errors.Join(unsure, err))
 		}
 		rec.At = im.at
-		todo, foreign, err := d.handback(e, im)
-		if err != nil {
+		var foreign []flex.Problem
+		if todo, foreign, err = d.handback(e, im); err != nil {
 			return rec, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 		}
 		if len(foreign) > 0 {
@@ -52,14 +53,14 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 			return rec, d.unread(&rec, errors.Join(unsure, err))
 		}
 		d.judge(&rec, todo, back)
-		if rec.Echo && (unsure == nil || len(rec.Problems) == 0) {
+		if rec.Echo && (unsure == nil || len(rec.Problems) == 0 && !blind(todo)) {
 			return d.released(rec, back, nil), nil
 		}
 		if unsure == nil {
 			break
 		}
 	}
-	return rec, nil
+	return rec, d.unheard(&rec, todo, unsure)
 }
 
 // isFreed tells whether the last thing we wrote was a release: one that cannot
@@ -168,7 +169,8 @@ func (o operand) moves() bool {
 }
 
 // wayBack encodes the release sequence. A value that was found is put back only
-// where ours still stands; a persistent register is not written for nothing.
+// where ours still stands, or where it is back already: an earlier release may
+// have come half way. A persistent register is not written for nothing.
 func (d *Device) wayBack(steps []Step, old, ours map[string][]uint16, im image) ([]request, error) {
 	var out []request
 	for _, s := range steps {
@@ -177,7 +179,8 @@ func (d *Device) wayBack(steps []Step, old, ours map[string][]uint16, im image) 
 		for i, n := range s.Points {
 			if s.Values[i].word == wordFound {
 				was := old[n]
-				skip = skip || was == nil || ours[n] != nil && !slices.Equal(ours[n], im.words[n])
+				mine := ours[n] == nil || slices.Equal(ours[n], im.words[n])
+				skip = skip || was == nil || !mine && !slices.Equal(was, im.words[n])
 				r.words = append(r.words, was)
 				continue
 			}
@@ -238,6 +241,9 @@ func (d *Device) Neutral(ctx context.Context) (flex.Receipt, error) {
 		}
 	}
 	d.judge(&rec, todo, im)
+	if err := d.unheard(&rec, todo, unsure); err != nil {
+		return rec, err
+	}
 	if limit := d.m.Control["cap"]; limit != nil && d.all(im, limit.Active) {
 		rec.Problems = append(rec.Problems, flex.Problem{Field: "cap", Want: "left alone: it may be others'", Got: "in force"})
 	}
