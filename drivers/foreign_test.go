@@ -90,20 +90,6 @@ const (
 	settledWithin = 5 * time.Second
 )
 
-// singleFaults are the faults that say nothing about the order: after them it
-// has to come through. Refusals are the device's own word.
-func singleFaults() []modbustest.Fault {
-	var out []modbustest.Fault
-	for _, f := range modbustest.All() {
-		switch f { //exhaustive:ignore
-		case modbustest.Illegal, modbustest.Refuse, modbustest.Clamp:
-		default:
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
 // After any single fault on the line, in the write or around it, the setpoint
 // that was meant is in the device, on exactly one connection.
 func TestASingleFaultCostsNoSetpointOnForeignStacks(t *testing.T) {
@@ -112,7 +98,7 @@ func TestASingleFaultCostsNoSetpointOnForeignStacks(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			f := s.Run(t)
-			for i, fault := range singleFaults() {
+			for i, fault := range modbustest.OfTheLine() {
 				base := []uint16{40000, 50000, 0}[i%3]
 				for _, where := range []struct {
 					name string
@@ -147,7 +133,7 @@ func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
 			t.Parallel()
 			f := s.Run(t)
 			for n, k := range foreignKinds() {
-				for i, fault := range singleFaults() {
+				for i, fault := range modbustest.OfTheLine() {
 					base, q := []uint16{40000, 50000, 0}[(i+n)%3], quirks[(i/3+n)%3]
 					t.Run(fmt.Sprintf("%s at %d, %s, %s", k.name, base, q.name, fault), func(t *testing.T) {
 						oneFault(t, f, k, base, q.quirk, func(p *modbustest.Proxy) { p.OnWrite(1, fault) })

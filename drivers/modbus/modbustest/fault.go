@@ -1,5 +1,7 @@
 package modbustest
 
+import "slices"
+
 // Fault is one way to mistreat one request. The request is executed unless
 // the fault says otherwise.
 type Fault int
@@ -62,4 +64,10 @@ func All() []Fault {
 		all = append(all, f)
 	}
 	return all
+}
+
+// OfTheLine lists the faults that say nothing about the request: after them it
+// has to come through. Refusals are the device's own word.
+func OfTheLine() []Fault {
+	return slices.DeleteFunc(All(), func(f Fault) bool { return f == Illegal || f == Refuse || f == Clamp })
 }
