@@ -35,7 +35,7 @@ func (c *Controller) forecaster(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		found := c.forecast(c.cfg.Steady())
+		found, live := c.forecast(c.cfg.Steady())
 		for id, text := range found {
 			c.cfg.Health.Raise(CodeShortfallAhead, string(id), text)
 			said[id] = forecastUnsays
@@ -44,7 +44,7 @@ func (c *Controller) forecaster(ctx context.Context) {
 			if _, still := found[id]; still {
 				continue
 			}
-			if said[id]--; said[id] <= 0 {
+			if said[id]--; said[id] <= 0 || !live[id] { // what is over lacks nothing any more
 				delete(said, id)
 				c.cfg.Health.Clear(CodeShortfallAhead, string(id))
 			}
@@ -52,10 +52,11 @@ func (c *Controller) forecaster(ctx context.Context) {
 	}
 }
 
-// forecast is what will be missing of each dispatch, and from when.
-func (c *Controller) forecast(now time.Time) map[flex.InstructionID]string {
+// forecast is what will be missing of each dispatch, and from when; live are
+// all that are not over.
+func (c *Controller) forecast(now time.Time) (found map[flex.InstructionID]string, live map[flex.InstructionID]bool) {
 	in := c.input(now)
-	found := map[flex.InstructionID]string{}
+	found, live = map[flex.InstructionID]string{}, map[flex.InstructionID]bool{}
 	for _, d := range in.Dispatches {
 		if d.Window.Start.Sub(now) > forecastAhead {
 			continue
@@ -69,11 +70,12 @@ func (c *Controller) forecast(now time.Time) map[flex.InstructionID]string {
 		if !d.Window.End.After(now) {
 			continue
 		}
+		live[d.ID] = true
 		f := foresee(in, d, c.cfg.Decide)
 		if !f.Known || f.Missing == 0 || f.Missing < total(d)/forecastShare {
 			continue
 		}
 		found[d.ID] = fmt.Sprintf("from %s %v of %v will be missing: %s", putOff(f.From, c.stepped()).Format("15:04:05Z07:00"), f.Missing, total(d), f.Text)
 	}
-	return found
+	return found, live
 }

@@ -36,8 +36,9 @@ func TestAShortfallIsToldBeforeItComes(t *testing.T) {
 		if !raised() {
 			t.Error("not said an hour ahead")
 		}
+		time.Sleep(time.Second) // past a look
 		r.board.change(func(b *board) { b.running = nil })
-		time.Sleep(3 * forecastEvery)
+		time.Sleep(forecastEvery)
 		if raised() || r.alarms.ever(CodeShortfallAhead+" well") {
 			t.Error("said of a dispatch that is not there, or that is well")
 		}
