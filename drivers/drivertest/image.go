@@ -143,3 +143,18 @@ func Bank802(state uint16, power, charge, discharge float64, s Scale) Model {
 func Modules(in, out float64, s Scale) Model {
 	return model(160, 88, map[int]uint16{4: sfWord(s.Watt), 8: 4, 61: scaled(in, s.Watt), 81: scaled(out, s.Watt)})
 }
+
+// FloatMeter is model 213 showing w at 50 Hz, with 700 Wh given and 300 Wh taken.
+func FloatMeter(w float64) Model {
+	m := model(213, 124, nil)
+	for off, v := range map[int]float64{2: 5, 10: 230, 26: 50, 28: w, 60: 700, 68: 300} {
+		bits := math.Float32bits(float32(v))
+		m.Words[off-2], m.Words[off-1] = uint16(bits>>16), uint16(bits)
+	}
+	return m
+}
+
+// Service is model 703, permitted to enter service or not.
+func Service(es uint16) Model {
+	return model(703, 17, map[int]uint16{2: es, 9: 0, 10: 60, 13: 0, 14: 120, 15: 0, 16: 0})
+}

@@ -101,9 +101,18 @@ func (f *found) mppt(im image) (float64, bool) {
 	return out - in, ok && ok2
 }
 
-// held tells why a battery cannot be controlled from here: its bank was
-// switched to local control.
+// Values of 802.State in which no power flows, whatever the inverter is told.
+var idleBanks = map[int64]string{1: "disconnected", 2: "initializing", 99: "in fault"}
+
+// held tells why a device cannot be controlled from here: it may not enter
+// service, or its bank was switched to local control or is not connected.
 func held(im image) *flex.Refusal {
+	if v, ok := im.of(703).raw("ES"); ok && v == 0 {
+		return flex.Refuse(flex.ReasonDeviceUnavailable, "703.ES says that the device is not permitted to enter service: permit it there")
+	}
+	if v, ok := im.of(802).raw("State"); ok && idleBanks[v] != "" {
+		return flex.Refuse(flex.ReasonDeviceUnavailable, "802.State says that the battery bank is %s: look at it there", idleBanks[v])
+	}
 	if v, ok := im.of(802).raw("LocRemCtl"); ok && v == 1 {
 		return flex.Refuse(flex.ReasonDeviceUnavailable, "802.LocRemCtl says that the battery bank is under local control: switch it to remote")
 	}

@@ -92,6 +92,70 @@ func TestABankUnderLocalControlIsLeftAlone(t *testing.T) {
 	}
 }
 
+// What may not be in service, or has no battery behind it, is told so instead
+// of being told a power that will not flow.
+func TestWhatCannotDeliverIsNotControlled(t *testing.T) {
+	common := drivertest.Common(66, "Maker", "Thing", "SN-1")
+	for _, c := range []struct {
+		name   string
+		role   flex.Role
+		models []drivertest.Model
+		change func(b *drivertest.Bank)
+		back   func(b *drivertest.Bank)
+		says   string
+	}{
+		{"a battery out of service", flex.RoleStorage, append(battery704(plain), drivertest.Service(1)),
+			func(b *drivertest.Bank) { b.Set(703, 2, 0) }, func(b *drivertest.Bank) { b.Set(703, 2, 1) }, "703.ES"},
+		{"an inverter out of service", flex.RolePV, append(pv704(plain), drivertest.Service(1)),
+			func(b *drivertest.Bank) { b.Set(703, 2, 0) }, func(b *drivertest.Bank) { b.Set(703, 2, 1) }, "703.ES"},
+		{"one that does not say", flex.RolePV, append(pv704(plain), drivertest.Service(0)),
+			nil, func(b *drivertest.Bank) { b.Set(703, 2, 0xFFFF) }, "703.ES"},
+		{"a bank that is disconnected", flex.RoleStorage, append(battery704(plain), drivertest.Bank802(6, 0, 4000, 5000, plain)),
+			func(b *drivertest.Bank) { b.Set(802, 22, 1) }, func(b *drivertest.Bank) { b.Set(802, 22, 4) }, "disconnected"},
+		{"a bank in fault", flex.RoleStorage, append(battery704(plain), drivertest.Bank802(6, 0, 4000, 5000, plain)),
+			func(b *drivertest.Bank) { b.Set(802, 22, 99) }, func(b *drivertest.Bank) { b.Set(802, 22, 0xFFFF) }, "fault"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := drivertest.NewBank(40000, append([]drivertest.Model{common}, c.models...)...)
+			d := open(t, b, sunspec.Config{Role: c.role})
+			if c.change != nil {
+				if s, err := d.Snapshot(t.Context()); err != nil || s.Foreign != nil {
+					t.Fatalf("at first: %+v, %v", s.Foreign, err)
+				}
+				c.change(b)
+			}
+			s, err := open(t, b, sunspec.Config{Role: c.role}).Snapshot(t.Context())
+			if err != nil || s.Foreign == nil || s.Foreign.Reason != flex.ReasonDeviceUnavailable || !strings.Contains(s.Foreign.Text, c.says) {
+				t.Fatalf("%+v, %v", s.Foreign, err)
+			}
+			c.back(b)
+			if s, err := open(t, b, sunspec.Config{Role: c.role}).Snapshot(t.Context()); err != nil || s.Foreign != nil {
+				t.Errorf("afterwards: %+v, %v", s.Foreign, err)
+			}
+			if n := len(b.Writes()); n > 0 {
+				t.Errorf("%d writes", n)
+			}
+		})
+	}
+}
+
+// Model 213, and 211 to 214 alike, keep floats.
+func TestAMeterWithFloatsIsRead(t *testing.T) {
+	for sign, want := range map[string]flex.Watts{sunspec.ImportPositive: -1234, sunspec.ExportPositive: 1234} {
+		b := drivertest.NewBank(40000, drivertest.Common(65, "Maker", "Meter", "SN-1"), drivertest.FloatMeter(1234.4))
+		d := open(t, b, sunspec.Config{Role: flex.RoleMeter, Sign: sign})
+		r, err := d.Read(t.Context())
+		if err != nil || r.Power == nil || *r.Power != want || r.Frequency == nil || *r.Frequency != 50 ||
+			r.ExportedWh == nil || *r.ExportedWh != 700 || r.ImportedWh == nil || *r.ImportedWh != 300 {
+			t.Fatalf("%s: %+v, %v", sign, r, err)
+		}
+		b.Set(213, 28, 0x7FC0, 0)
+		if r, err := d.Read(t.Context()); err != nil || r.Power != nil {
+			t.Errorf("no number: %+v, %v", r, err)
+		}
+	}
+}
+
 func TestABankAloneCannotBeToldAPower(t *testing.T) {
 	b := drivertest.NewBank(40000, drivertest.Common(66, "Maker", "Thing", "SN-1"), drivertest.Bank802(6, 0, 4000, 5000, plain))
 	_, err := open(t, b, sunspec.Config{Role: flex.RoleStorage}).Open(t.Context())

@@ -44,7 +44,7 @@ func (b block) with(off int, words ...uint16) block {
 	return b
 }
 
-var known = []uint16{1, 101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 701, 702, 704, 713, 714, 802}
+var known = []uint16{1, 101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 211, 212, 213, 214, 701, 702, 703, 704, 713, 714, 802}
 
 func TestNothingIsReadFromAnImageWithNothingImplemented(t *testing.T) {
 	for _, id := range known {
@@ -73,7 +73,7 @@ func TestTheTableAgreesWithTheModels(t *testing.T) {
 		{121, "WMax", 2, 1, true}, {121, "WMax_SF", 22, 1, false}, {122, "StActCtl", 35, 2, false}, {123, "WMaxLimPct", 5, 1, true},
 		{123, "WMaxLim_Ena", 9, 1, true}, {123, "WMaxLimPct_SF", 23, 1, false}, {124, "StorCtl_Mod", 5, 1, true}, {124, "ChaState", 8, 1, false},
 		{124, "OutWRte", 12, 1, true}, {124, "InOutWRte_RvrtTms", 15, 1, true}, {124, "ChaGriSet", 17, 1, true}, {124, "InOutWRte_SF", 25, 1, false},
-		{201, "W", 18, 1, false}, {203, "W_SF", 22, 1, false}, {204, "TotWhImp", 46, 2, false}, {701, "W", 10, 1, false}, {701, "TotWhInj", 19, 4, false},
+		{201, "W", 18, 1, false}, {203, "W_SF", 22, 1, false}, {204, "TotWhImp", 46, 2, false}, {213, "W", 28, 2, false}, {211, "TotWhImp", 68, 2, false}, {703, "ES", 2, 1, false}, {703, "ESRmpTms", 13, 2, false}, {701, "W", 10, 1, false}, {701, "TotWhInj", 19, 4, false},
 		{701, "W_SF", 116, 1, false}, {702, "CtrlModes", 23, 2, false}, {702, "WMax", 26, 1, true}, {704, "WMaxLimPctEna", 14, 1, true},
 		{704, "WMaxLimPctRvrtTms", 18, 2, true}, {704, "WMaxLimPctRvrtRem", 20, 2, false}, {704, "WSet", 24, 2, true}, {704, "WSetRvrtTms", 31, 2, true},
 		{704, "WSetRvrtRem", 33, 2, false}, {704, "WSetPct_SF", 56, 1, false}, {713, "SoC", 4, 1, false},

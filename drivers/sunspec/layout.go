@@ -29,10 +29,14 @@ func layout(id uint16) []point {
 		return model160[:]
 	case 201, 202, 203, 204:
 		return model201[:]
+	case 211, 212, 213, 214:
+		return model211[:]
 	case 701:
 		return model701[:]
 	case 702:
 		return model702[:]
+	case 703:
+		return model703[:]
 	case 704:
 		return model704[:]
 	case 713:
@@ -199,6 +203,19 @@ var model201 = [...]point{
 	{"Evt", 105, 2, u32, false, ""},
 }
 
+// model211 is Meter, floats (211 to 214).
+var model211 = [...]point{
+	{"A", 2, 2, f32, false, ""},
+	{"PhV", 10, 2, f32, false, ""},
+	{"Hz", 26, 2, f32, false, ""},
+	{"W", 28, 2, f32, false, ""},
+	{"WphA", 30, 2, f32, false, ""},
+	{"WphB", 32, 2, f32, false, ""},
+	{"WphC", 34, 2, f32, false, ""},
+	{"TotWhExp", 60, 2, f32, false, ""},
+	{"TotWhImp", 68, 2, f32, false, ""},
+}
+
 // model701 is DER AC measurement.
 var model701 = [...]point{
 	{"ACType", 2, 1, u16, false, ""},
@@ -230,6 +247,15 @@ var model702 = [...]point{
 	{"WChaRteMax", 34, 1, u16, true, "W_SF"},
 	{"WDisChaRteMax", 35, 1, u16, true, "W_SF"},
 	{"W_SF", 45, 1, sf, false, ""},
+}
+
+// model703 is Enter service. It is verified, never written: whether a device
+// may be in service is its owner's and the grid operator's word.
+var model703 = [...]point{
+	{"ES", 2, 1, u16, false, ""},
+	{"ESDlyTms", 9, 2, u32, false, ""},
+	{"ESRmpTms", 13, 2, u32, false, ""},
+	{"ESDlyRemTms", 15, 2, u32, false, ""},
 }
 
 // model704 is DER AC controls.

@@ -23,9 +23,9 @@ const (
 // The models of a meter, of an inverter's measurements, and of all that is
 // read to know and to control an inverter.
 var (
-	meters    = [...]uint16{201, 202, 203, 204}
+	meters    = [...]uint16{201, 202, 203, 204, 211, 212, 213, 214}
 	inverters = [...]uint16{101, 102, 103, 111, 112, 113, 701}
-	identity  = []uint16{101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 701, 702, 704, 713, 714, 802}
+	identity  = []uint16{101, 102, 103, 111, 112, 113, 120, 121, 122, 123, 124, 160, 201, 202, 203, 204, 211, 212, 213, 214, 701, 702, 703, 704, 713, 714, 802}
 	controls  = []uint16{123, 124, 704}
 )
 
@@ -80,7 +80,7 @@ func roleOf(want flex.Role, chain Chain, im image) (flex.Role, error) {
 	meter, inverter := chain.has(meters[:]...), chain.has(inverters[:]...)
 	switch {
 	case want == flex.RoleMeter && !meter:
-		return "", fmt.Errorf("role meter, but the device has no meter model 201 to 204 (%s)", chain)
+		return "", fmt.Errorf("role meter, but the device has no meter model 201 to 204 or 211 to 214 (%s)", chain)
 	case want != "" && want != flex.RoleMeter && !inverter:
 		return "", fmt.Errorf("role %s, but the device has no inverter model (%s)", want, chain)
 	case want != "":

@@ -28,9 +28,7 @@ func (d *Device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 	}
 	s := flex.Snapshot{Device: d.cfg.ID, At: im.at, Endpoint: d.cfg.Endpoint, Unit: d.cfg.Unit,
 		Serial: f.serial, Map: string(f.method())}
-	if f.set != none {
-		s.Foreign = held(im)
-	}
+	s.Foreign = held(im)
 	for _, c := range all(im) {
 		s.Registers = append(s.Registers, c.registers(im.of(c.model))...)
 		if c.setpoint {
