@@ -120,14 +120,7 @@ func TestASingleFaultCostsNoSetpointOnForeignStacks(t *testing.T) {
 // Every kind of device stands every single fault in its write, also where it
 // serves one connection only, or closes one that is idle for a moment.
 func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
-	quirks := []struct {
-		name  string
-		quirk func(*modbustest.Proxy)
-	}{
-		{"any line", nil},
-		{"one connection", func(p *modbustest.Proxy) { p.ServeOne() }},
-		{"idle closer", func(p *modbustest.Proxy) { p.CloseIdle(15 * time.Millisecond) }},
-	}
+	quirks := lineQuirks()
 	for _, s := range foreign.Stacks() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -136,11 +129,25 @@ func TestASingleFaultOnEveryKindOfForeignDevice(t *testing.T) {
 				for i, fault := range modbustest.OfTheLine() {
 					base, q := []uint16{40000, 50000, 0}[(i+n)%3], quirks[(i/3+n)%3]
 					t.Run(fmt.Sprintf("%s at %d, %s, %s", k.name, base, q.name, fault), func(t *testing.T) {
-						oneFault(t, f, k, base, q.quirk, func(p *modbustest.Proxy) { p.OnWrite(1, fault) })
+						oneFault(t, f, k, base, q.set, func(p *modbustest.Proxy) { p.OnWrite(1, fault) })
 					})
 				}
 			}
 		})
+	}
+}
+
+// lineQuirk is how a device serves its line.
+type lineQuirk struct {
+	name string
+	set  func(*modbustest.Proxy)
+}
+
+func lineQuirks() []lineQuirk {
+	return []lineQuirk{
+		{"any line", func(*modbustest.Proxy) {}},
+		{"one connection", func(p *modbustest.Proxy) { p.ServeOne() }},
+		{"idle closer", func(p *modbustest.Proxy) { p.CloseIdle(15 * time.Millisecond) }},
 	}
 }
 

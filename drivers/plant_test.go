@@ -124,30 +124,7 @@ func (s site) fault(n int, f drivertest.Fault) bool {
 
 // The rules hold over real TCP, against a plant that shares no code with the driver.
 func TestConformanceOverTCP(t *testing.T) {
-	noon := func(time.Time) float64 { return rated }
-	battery := func(o sim.Options, der bool) func(*sim.Plant) (*sim.Device, error) {
-		return func(p *sim.Plant) (*sim.Device, error) {
-			return p.AddBattery(sim.Battery{Options: o, Rated: rated, Capacity: 20_000, SoC: 0.5, GridCharge: true, DER: der})
-		}
-	}
-	pv := func(o sim.Options, der bool) func(*sim.Plant) (*sim.Device, error) {
-		return func(p *sim.Plant) (*sim.Device, error) {
-			return p.AddPV(sim.PV{Options: o, Rated: rated, Sun: noon, DER: der})
-		}
-	}
-	caps := []flex.Target{target(flex.OrderCap, 5000), target(flex.OrderCap, 8300)}
-	sets := []flex.Target{target(flex.OrderSet, 5000), target(flex.OrderSet, -3000)}
-	for _, k := range []struct {
-		name   string
-		role   flex.Role
-		add    func(*sim.Plant) (*sim.Device, error)
-		orders []flex.Target
-	}{
-		{"pv by 123", "", pv(sim.Options{}, false), caps},
-		{"pv by 704 at 0", "", pv(sim.Options{Base: sim.Base0, PctSF: -2, Vendor: true}, true), caps},
-		{"battery by 124 at 50000", flex.RoleStorage, battery(sim.Options{Base: sim.Base50000, PctSF: -1, Vendor: true, ShortCommon: true}, false), sets},
-		{"battery by 704", flex.RoleStorage, battery(sim.Options{}, true), sets},
-	} {
+	for _, k := range plantKinds() {
 		t.Run(k.name, func(t *testing.T) {
 			drivertest.Run(t, func(t *testing.T) drivertest.Rig {
 				s := newSite(t, k.add)
@@ -166,5 +143,35 @@ func TestConformanceOverTCP(t *testing.T) {
 				s.watts(t, float64(o.Power), rated/100)
 			}
 		})
+	}
+}
+
+// plantKind is a kind of device of the plant.
+type plantKind struct {
+	name   string
+	role   flex.Role
+	add    func(*sim.Plant) (*sim.Device, error)
+	orders []flex.Target
+}
+
+func plantKinds() []plantKind {
+	noon := func(time.Time) float64 { return rated }
+	battery := func(o sim.Options, der bool) func(*sim.Plant) (*sim.Device, error) {
+		return func(p *sim.Plant) (*sim.Device, error) {
+			return p.AddBattery(sim.Battery{Options: o, Rated: rated, Capacity: 20_000, SoC: 0.5, GridCharge: true, DER: der})
+		}
+	}
+	pv := func(o sim.Options, der bool) func(*sim.Plant) (*sim.Device, error) {
+		return func(p *sim.Plant) (*sim.Device, error) {
+			return p.AddPV(sim.PV{Options: o, Rated: rated, Sun: noon, DER: der})
+		}
+	}
+	caps := []flex.Target{target(flex.OrderCap, 5000), target(flex.OrderCap, 8300)}
+	sets := []flex.Target{target(flex.OrderSet, 5000), target(flex.OrderSet, -3000)}
+	return []plantKind{
+		{"pv by 123", "", pv(sim.Options{}, false), caps},
+		{"pv by 704 at 0", "", pv(sim.Options{Base: sim.Base0, PctSF: -2, Vendor: true}, true), caps},
+		{"battery by 124 at 50000", flex.RoleStorage, battery(sim.Options{Base: sim.Base50000, PctSF: -1, Vendor: true, ShortCommon: true}, false), sets},
+		{"battery by 704", flex.RoleStorage, battery(sim.Options{}, true), sets},
 	}
 }

@@ -218,9 +218,7 @@ func lapsed(t *testing.T, r Rig) {
 	if rec := release(t, r.Device(), s.entry); !rec.Echo || rec.Foreign {
 		t.Errorf("receipt %+v", rec)
 	}
-	if _, on := r.Told(); on {
-		t.Error("an order is in force")
-	}
+	wantFree(t, r)
 }
 
 func othersChanged(t *testing.T, r Rig) {

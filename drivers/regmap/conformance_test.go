@@ -48,6 +48,13 @@ var conformities = map[string]conformity{
 		swap:    func(v *vendor) { v.putS(800, "c0619ab4ffff", 6) },
 	},
 	"fronius-gen24": {
+		others: func(v *vendor) { v.put(40165, 777) },
+		blank: shows(func(v *vendor) {
+			v.put(40083, 0x8000)
+			v.put(40161, 0xFFFF)
+			v.put(40179+61, 0xFFFF)
+			v.put(40179+81, 0xFFFF)
+		}),
 		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
 		produce: func(v *vendor, w flex.Watts) { v.show = func(v *vendor, _ float64) { v.put(40083, uint16(int16(w))) } },
 		swap:    func(v *vendor) { v.putS(40052, "GEN-9", 8) },
@@ -55,6 +62,7 @@ var conformities = map[string]conformity{
 	"solaredge-storedge": {
 		once:   []uint16{0xE004, 0xE00A, 0xE00B},
 		others: func(v *vendor) { v.put(0xE00D, 5) },
+		blank:  shows(func(v *vendor) { v.put32(0xE174, 0x7FC00000, true); v.put32(0xE184, 0x7FC00000, true) }),
 		lapse:  func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
 		produce: func(v *vendor, w flex.Watts) {
 			shows(func(v *vendor) { v.putF(0xE174, -float64(w), true); v.putF(0xE184, 60, true) })(v)
@@ -62,6 +70,7 @@ var conformities = map[string]conformity{
 		swap: func(v *vendor) { v.putS(40052, "SE-9", 16) },
 	},
 	"solaredge-pv": {
+		blank:   shows(func(v *vendor) { v.put(40084, 0x8000, 0) }),
 		others:  func(v *vendor) { v.putF(0xF322, 13, true) },
 		limit:   func(v *vendor) { v.putF(0xF322, 40, true); v.last = time.Now() },
 		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(40084, uint16(int16(w)), 0) })(v) },
@@ -84,6 +93,7 @@ var conformities = map[string]conformity{
 	},
 	"kostal-plenticore": {
 		rests:   true,
+		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
 		others:  func(v *vendor) { v.putF(1034, 777, true) },
 		blank:   shows(func(v *vendor) { v.put(514, 0xFFFF); v.put(582, 0x8000) }),
 		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(582, uint16(int16(w))) })(v) },
