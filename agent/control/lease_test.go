@@ -391,3 +391,22 @@ func BenchmarkTick(b *testing.B) {
 		})
 	}
 }
+
+// A device that falls back sooner than a lease ends says how often it wants its
+// setpoint: it never falls back while it is dispatched.
+func TestADeviceIsRefreshedAsOftenAsItWants(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat", short: 10 * time.Second}
+		r := run(t, d)
+		for range 120 {
+			if !d.controlled() {
+				t.Fatal("it fell back in the middle of its window")
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if times, _ := d.log(); len(times) > 25 {
+			t.Errorf("%d writes in a minute", len(times))
+		}
+		r.kill()
+	})
+}

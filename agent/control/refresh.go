@@ -264,7 +264,7 @@ func (s *slot) doPrepare(ctx context.Context) {
 }
 
 // refreshEvery is when the same target is written again: within a third of
-// the lease. A setpoint that is relative to what moves by itself is told with
+// the lease, and as often as the device wants it. A setpoint that is relative to what moves by itself is told with
 // every sample.
 func (s *slot) refreshEvery(t flex.Target) time.Duration {
 	lease := t.Revert
@@ -274,6 +274,9 @@ func (s *slot) refreshEvery(t flex.Target) time.Duration {
 	third := lease / 3
 	if measured := s.c.cfg.Standing(s.id()).Revert; measured > 0 {
 		third = min(third, measured/2)
+	}
+	if s.plate.Refresh > 0 {
+		third = min(third, s.plate.Refresh)
 	}
 	if s.plate.Follow {
 		return min(s.c.cfg.Poll, third)

@@ -48,6 +48,9 @@ type Nameplate struct {
 	Step Watts `json:"step,omitempty"`
 	// Revert tells whether the device falls back by itself when not refreshed.
 	Revert bool `json:"revert,omitempty"`
+	// Refresh is how often at least the device wants its setpoint written again;
+	// zero: as the lease has it.
+	Refresh time.Duration `json:"-"`
 	// Follow tells that a setpoint is relative to something that moves by itself
 	// (generation, the exchange with the grid): it is told anew with every sample.
 	Follow bool `json:"follow,omitempty"`

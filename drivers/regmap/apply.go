@@ -72,6 +72,24 @@ func (d *Device) controls() []string {
 	return slices.DeleteFunc(slices.Compact(out), func(s string) bool { return s == "" })
 }
 
+// handles are the points that a release rests on. What is measured is not
+// among them: a line that is slow carries a stop the sooner.
+func (d *Device) handles() []string {
+	out := d.writable()
+	for _, me := range d.m.Control {
+		for _, k := range me.Active {
+			out = append(out, k.Point)
+		}
+		for _, s := range slices.Concat(me.Release, me.Boot) {
+			for _, o := range s.Values {
+				out = append(out, o.point)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.DeleteFunc(slices.Compact(out), func(s string) bool { return s == "" })
+}
+
 // writable are the points that the sequences write, sorted.
 func (d *Device) writable() []string {
 	set := map[string]bool{}

@@ -206,7 +206,7 @@ func (d *Device) plate(f *found, im image) {
 		Serial: f.serial, Role: d.m.roleOf(), MaxPower: watts(d.m.Rating.Power), MaxCharge: watts(d.m.Rating.Charge), MaxDischarge: watts(d.m.Rating.Discharge),
 		Energy: flex.WattHours(watts(d.m.Rating.Energy)), Can: []flex.Capability{flex.CanMeasure}}
 	if p.Model == "" {
-		p.Model = d.m.Title
+		p.Model = strings.TrimPrefix(d.m.Title, d.m.Vendor+" ")
 	}
 	if len(d.m.Measure.SoC) > 0 {
 		p.Can = append(p.Can, flex.CanSoC)
@@ -216,9 +216,12 @@ func (d *Device) plate(f *found, im image) {
 		p.Can = append(p.Can, flex.Capability(name))
 		p.Method = strings.TrimPrefix(p.Method+" + map "+d.m.Name+" "+name, " + ")
 		p.Revert = me.Fallback.After.timed()
+		if every := me.refreshOf(); p.Refresh == 0 || every < p.Refresh {
+			p.Refresh = every
+		}
 		p.Follow = p.Follow || me.Of == ofGrid || me.Of == ofBattery && d.m.Role == "hybrid"
 		p.Step = max(p.Step, d.step(im, me))
-		p.Detail = append(p.Detail, fmt.Sprintf("%s: falls back %s to %s", name, fallsBack(me), me.Fallback.To))
+		p.Detail = append(p.Detail, fmt.Sprintf("%s: falls back %s to %s; written again every %v", name, fallsBack(me), me.Fallback.To, me.refreshOf()))
 	}
 	if p.Method != "" {
 		p.Can = append(p.Can, flex.CanIdle)

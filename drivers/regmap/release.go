@@ -29,7 +29,7 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 	var unsure error
 	var todo []request
 	for range attempts {
-		im, err := d.fetch(ctx, modbus.Stop, d.controls())
+		im, err := d.fetch(ctx, modbus.Stop, d.handles())
 		if err != nil {
 			return rec, d.unread(&rec, errors.Join(unsure, err))
 		}
@@ -48,7 +48,7 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 		if unsure != nil && !errors.Is(unsure, flex.ErrUncertain) {
 			return rec, fmt.Errorf("device %s: %w", d.cfg.ID, unsure)
 		}
-		back, err := d.fetch(ctx, modbus.Stop, d.controls())
+		back, err := d.fetch(ctx, modbus.Stop, d.handles())
 		if err != nil {
 			return rec, d.unread(&rec, errors.Join(unsure, err))
 		}
@@ -217,7 +217,7 @@ func (d *Device) Neutral(ctx context.Context) (flex.Receipt, error) {
 	if _, err := d.ready(ctx, modbus.Stop); err != nil {
 		return rec, err
 	}
-	im, err := d.fetch(ctx, modbus.Stop, d.controls())
+	im, err := d.fetch(ctx, modbus.Stop, d.handles())
 	if err != nil {
 		return rec, err
 	}
@@ -236,7 +236,7 @@ func (d *Device) Neutral(ctx context.Context) (flex.Receipt, error) {
 		return rec, fmt.Errorf("device %s: %w", d.cfg.ID, unsure)
 	}
 	if len(todo) > 0 {
-		if im, err = d.fetch(ctx, modbus.Stop, d.controls()); err != nil {
+		if im, err = d.fetch(ctx, modbus.Stop, d.handles()); err != nil {
 			return rec, d.unread(&rec, errors.Join(unsure, err))
 		}
 	}

@@ -273,3 +273,14 @@ func TestAPowerBeyondWhatTheDeviceTakesIsClamped(t *testing.T) {
 		}
 	})
 }
+
+// What control is told of the pace is what the device needs.
+func TestEveryMapTellsHowOftenItIsWritten(t *testing.T) {
+	for _, m := range makers {
+		d := drive(t, m.name, m.build())
+		p, err := d.Open(t.Context())
+		if err != nil || p.Refresh < time.Second || m.after > 0 && p.Refresh > m.after/2 {
+			t.Errorf("%s: every %v, falls back after %v, %v", m.name, p.Refresh, m.after, err)
+		}
+	}
+}
