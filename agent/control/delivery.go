@@ -155,8 +155,12 @@ func (c *Controller) judged(id flex.AssetID, m *missing) {
 // settling is how long the asset's devices may take after a change.
 func (c *Controller) settling(a *allocate.Asset) time.Duration {
 	out := c.cfg.Settle
-	for _, id := range a.Devices {
-		out = max(out, c.cfg.Standing(id).Settle)
+	for _, s := range c.slots {
+		if slices.Contains(a.Devices, s.id()) {
+			s.mu.Lock()
+			out = max(out, s.settling())
+			s.mu.Unlock()
+		}
 	}
 	return out
 }

@@ -23,6 +23,7 @@ type device struct {
 	stubborn bool // never falls back
 	lag      time.Duration
 	energy   flex.WattHours
+	settle   time.Duration // until its power follows, by its map
 	short    time.Duration // its own fall-back time, where that is shorter than the lease
 
 	mu        sync.Mutex
@@ -94,7 +95,7 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
 	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
-		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5}, d.reach(ctx)
+		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle}, d.reach(ctx)
 }
 
 func (d *device) Read(ctx context.Context) (flex.Reading, error) {

@@ -410,3 +410,23 @@ func TestADeviceIsRefreshedAsOftenAsItWants(t *testing.T) {
 		r.kill()
 	})
 }
+
+// A device whose map says that it follows slowly is given its time.
+func TestASlowDeviceIsGivenItsTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		quick, slow := &device{id: "quick", ignores: true}, &device{id: "slow", ignores: true, settle: time.Minute}
+		r := run(t, quick, slow)
+		r.board.change(func(b *board) {
+			b.running = append(b.running, wants("i2", slow, 3000, time.Now(), time.Now().Add(time.Hour)))
+		})
+		time.Sleep(50 * time.Second)
+		if !r.alarms.is("not_delivering quick") || r.alarms.ever("not_delivering slow") {
+			t.Error("after 50 s: the quick one is to blame, the slow one is not")
+		}
+		time.Sleep(40 * time.Second)
+		if !r.alarms.is("not_delivering slow") {
+			t.Error("it has no more time than its map says")
+		}
+		r.kill()
+	})
+}

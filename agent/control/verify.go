@@ -59,6 +59,11 @@ func problems(list []flex.Problem) string {
 	return strings.Join(parts, ", ")
 }
 
+// settling is how long the device may take after a change; mu is held.
+func (s *slot) settling() time.Duration {
+	return max(s.c.cfg.Settle, s.plate.Settle, s.c.cfg.Standing(s.id()).Settle)
+}
+
 // judge tells by a reading whether the device acts and delivers; mu is held.
 func (s *slot) judge(r flex.Reading, now time.Time) {
 	if !s.stands || s.told.Order == flex.OrderNone || s.proof.EchoAt.IsZero() && !s.own.off || !r.At.After(s.sentAt) {
@@ -72,8 +77,7 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 		s.delivered(r.At)
 		return
 	}
-	settle := max(s.c.cfg.Settle, s.c.cfg.Standing(s.id()).Settle)
-	if r.At.Sub(s.changed) < settle || s.told.Once {
+	if r.At.Sub(s.changed) < s.settling() || s.told.Once {
 		return // on its way, or left to fall back
 	}
 	if s.badSince.IsZero() {

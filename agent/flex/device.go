@@ -51,6 +51,8 @@ type Nameplate struct {
 	// Refresh is how often at least the device wants its setpoint written again;
 	// zero: as the lease has it.
 	Refresh time.Duration `json:"-"`
+	// Settle is how long the power may take to follow a change; zero: not known.
+	Settle time.Duration `json:"-"`
 	// Follow tells that a setpoint is relative to something that moves by itself
 	// (generation, the exchange with the grid): it is told anew with every sample.
 	Follow bool `json:"follow,omitempty"`

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
@@ -219,6 +220,7 @@ func (d *Device) plate(f *found, im image) {
 		if every := me.refreshOf(); p.Refresh == 0 || every < p.Refresh {
 			p.Refresh = every
 		}
+		p.Settle = max(p.Settle, time.Duration(me.Settle))
 		p.Follow = p.Follow || me.Of == ofGrid || me.Of == ofBattery && d.m.Role == "hybrid"
 		p.Step = max(p.Step, d.step(im, me))
 		p.Detail = append(p.Detail, fmt.Sprintf("%s: falls back %s to %s; written again every %v", name, fallsBack(me), me.Fallback.To, me.refreshOf()))
