@@ -32,14 +32,14 @@ func Probe(ctx context.Context, address string, unit uint8, log *slog.Logger) (P
 	err := with(ctx, address, log, func(ctx context.Context, e *modbus.Endpoint) error {
 		chain, err := sunspec.Walk(ctx, e, unit)
 		if errors.Is(err, sunspec.ErrNoMap) && !gatewayOnly(err) {
-			res.byMap(KnownMaps("", log)(ctx, e, address, unit), err)
+			res.byMap(fitting(ctx, e, address, unit, log), err)
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 		res.Base, res.Models = chain.Base, chain.Models
-		res.Maps = KnownMaps("", log)(ctx, e, address, unit)
+		res.Maps = fitting(ctx, e, address, unit, log)
 		d, plate, err := identify(ctx, e, address, unit)
 		if err != nil {
 			res.Problem = err.Error()

@@ -27,8 +27,9 @@ type Recogniser func(ctx context.Context, e *modbus.Endpoint, address string, un
 
 // KnownMaps recognises the shipped maps and those of dir, which may be empty,
 // by their identity. A map that states none cannot be told from another one
-// and is never found.
-func KnownMaps(dir string, log *slog.Logger) Recogniser {
+// and is never found. ports are those that the maps name, and 502.
+func KnownMaps(dir string, log *slog.Logger) (known Recogniser, ports []int) {
+	ports = []int{502}
 	names := regmap.Names()
 	if dir != "" {
 		files, _ := filepath.Glob(filepath.Join(dir, "*.yaml")) // the pattern is a constant; an unreadable folder has none
@@ -50,6 +51,9 @@ func KnownMaps(dir string, log *slog.Logger) Recogniser {
 		}
 		if len(m.Identity) > 0 {
 			maps = append(maps, m)
+			if !slices.Contains(ports, m.Line.Port) {
+				ports = append(ports, m.Line.Port)
+			}
 		}
 	}
 	return func(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) []Match {
@@ -71,5 +75,11 @@ func KnownMaps(dir string, log *slog.Logger) Recogniser {
 			}
 		}
 		return out
-	}
+	}, ports
+}
+
+// fitting are the shipped maps that fit a unit.
+func fitting(ctx context.Context, e *modbus.Endpoint, address string, unit uint8, log *slog.Logger) []Match {
+	known, _ := KnownMaps("", log)
+	return known(ctx, e, address, unit)
 }

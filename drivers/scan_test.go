@@ -59,6 +59,15 @@ func TestWhatToScan(t *testing.T) {
 	}
 }
 
+// A device may listen where its map says it does: a scan looks there too.
+func TestAScanKnowsThePortsOfTheMaps(t *testing.T) {
+	_, ports := drivers.KnownMaps("", quiet())
+	got, err := drivers.ScanTargets([]string{"192.0.2.0/24", "inverter.example", "192.0.2.9:1502"}, ports...)
+	if err != nil || len(got) != 2*255 || got[0] != "192.0.2.1:502" || !slices.Contains(got, "192.0.2.254:1502") || !slices.Contains(got, "inverter.example:1502") {
+		t.Errorf("ports %v, %d targets, %v", ports, len(got), err)
+	}
+}
+
 func FuzzScanTargets(f *testing.F) {
 	for _, s := range []string{"192.0.2.0/24", "::/0", "h:1", "[::1]:502", "0.0.0.0/0", "255.255.255.255/22", "/", ":"} {
 		f.Add(s)
@@ -94,9 +103,10 @@ func TestAScanFindsWhatIsThere(t *testing.T) {
 	battery, known, unknown, closed := field(t)
 	var mu sync.Mutex
 	seen := 0
+	maps, _ := drivers.KnownMaps("", quiet())
 	res, err := drivers.Scan(t.Context(), drivers.ScanConfig{
 		Targets: []string{battery.Addr(), known.Addr(), unknown.Addr(), closed}, Units: []uint8{1, 126}, Timeout: 2 * time.Second,
-		Maps: drivers.KnownMaps("", quiet()),
+		Maps: maps,
 		Progress: func(p drivers.ScanProgress) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,9 +14,22 @@ import (
 // mostHosts is a /22: a subnet of devices is smaller, and more is not polite.
 const mostHosts = 1024
 
-// ScanTargets reads what to scan: CIDR blocks, hosts, host:port. It refuses
-// more than a /22 in all, and gives each address once.
-func ScanTargets(args []string, port int) ([]string, error) {
+// ScanTargets reads what to scan: CIDR blocks, hosts, host:port; where no port
+// is named, all of ports. It refuses more than a /22 in all, and gives each
+// address once, port by port.
+func ScanTargets(args []string, ports ...int) ([]string, error) {
+	var out []string
+	for _, port := range ports {
+		more, err := targetsAt(args, port)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, slices.DeleteFunc(more, func(a string) bool { return slices.Contains(out, a) })...)
+	}
+	return out, nil
+}
+
+func targetsAt(args []string, port int) ([]string, error) {
 	var out []string
 	seen := map[string]bool{}
 	add := func(address string) error {

@@ -83,7 +83,7 @@ func (b *bench) flags(fs *flag.FlagSet, o *options) {
 	fs.BoolVar(&b.quick, "quick", false, "probe --address: do not measure quirks")
 	fs.StringVar(&b.units, "units", "", "scan: unit ids to ask (`list`; default 1,2,3,100,126,247)")
 	fs.DurationVar(&b.timeout, "timeout", time.Second, "scan: for a connect and for an answer (`duration`)")
-	fs.IntVar(&b.port, "port", 502, "scan: TCP port where the target names none (`number`)")
+	fs.IntVar(&b.port, "port", 0, "scan: TCP port where the target names none (`number`) (default 502 and those of the maps)")
 	fs.IntVar(&b.parallel, "parallel", 32, "scan: hosts at once, at most 32 (`number`)")
 	fs.StringVar(&b.maps, "maps", "", "scan: `folder` with register maps of your own")
 	fs.DurationVar(&b.every, "every", time.Second, "watch: pause between two looks (`duration`)")

@@ -18,7 +18,7 @@ func deviceScan(ctx context.Context, o *options, b *bench, _ flex.DeviceID, args
 	if len(args) == 0 {
 		return usage("device scan needs a block of addresses or hosts, as in 192.168.10.0/24")
 	}
-	if b.port < 1 || b.port > 65535 {
+	if b.port < 0 || b.port > 65535 {
 		return usage("--port goes from 1 to 65535")
 	}
 	if b.parallel < 1 || b.parallel > 32 {
@@ -27,7 +27,11 @@ func deviceScan(ctx context.Context, o *options, b *bench, _ flex.DeviceID, args
 	if b.timeout <= 0 {
 		return usage("--timeout is a duration such as 2s")
 	}
-	targets, err := drivers.ScanTargets(args, b.port)
+	known, ports := drivers.KnownMaps(b.maps, slog.New(slog.NewTextHandler(o.err, nil)))
+	if b.port > 0 {
+		ports = []int{b.port}
+	}
+	targets, err := drivers.ScanTargets(args, ports...)
 	if err != nil {
 		return usage("%v", err)
 	}
@@ -40,7 +44,7 @@ func deviceScan(ctx context.Context, o *options, b *bench, _ flex.DeviceID, args
 		return err
 	}
 	res, err := drivers.Scan(ctx, drivers.ScanConfig{Targets: targets, Units: units, Parallel: b.parallel, Timeout: b.timeout,
-		Taken: drivers.SameHosts(ctx, own), Maps: drivers.KnownMaps(b.maps, slog.New(slog.NewTextHandler(o.err, nil))),
+		Taken: drivers.SameHosts(ctx, own), Maps: known,
 		Progress: func(p drivers.ScanProgress) { scanProgress(o.err, b.terminal(), p) }})
 	if b.terminal() {
 		fmt.Fprint(o.err, "\r\x1b[K")

@@ -138,7 +138,7 @@ func (w *workshop) verb(t *testing.T, ctx context.Context, typed string, b *benc
 		b.every = leastEvery
 	}
 	if b.timeout == 0 {
-		b.timeout, b.port, b.parallel = time.Second, 502, 32
+		b.timeout, b.parallel = time.Second, 32
 	}
 	var out, errs bytes.Buffer
 	o := &options{out: &out, err: &errs, args: args, socket: w.open(t), unit: 1}
