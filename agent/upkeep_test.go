@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/clock"
@@ -18,7 +17,7 @@ import (
 // A clock that nobody disciplines jumps years ahead: neither may that time be
 // stored for ever, nor what is kept be thrown away by it.
 func TestUpkeepStoresNoTimeThatIsNotProven(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		dir := t.TempDir()
 		db, err := store.Open(filepath.Join(dir, stateFile), store.Options{Log: slog.New(slog.DiscardHandler), Now: time.Now})
 		if err != nil {

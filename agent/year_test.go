@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/dispatch"
 	"flexd/agent/flex"
 )
@@ -53,7 +54,7 @@ func TestAYear(t *testing.T) {
 	if underRace {
 		days = 40
 	}
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		first := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 		time.Sleep(time.Until(first))
 		w := newWorld(t)

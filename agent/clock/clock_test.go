@@ -2,7 +2,6 @@ package clock_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/clock"
@@ -79,7 +78,7 @@ func TestOnlyASynchronisedClockReachesNewTimes(t *testing.T) {
 			{wait: time.Hour, step: -24 * time.Hour, synced: true, want: 2 * time.Hour}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				begin := time.Now()
 				src := clocktest.New(false)
 				w := clock.New(src, begin.Add(built))

@@ -3,7 +3,6 @@ package clock_test
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/clock"
@@ -26,7 +25,7 @@ func TestADateThatIsHeardWarnsAndProvesNothing(t *testing.T) {
 		{"ahead", -time.Hour, 0, "1h0m0s ahead of the date of the market"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				src := clocktest.New(false)
 				w := clock.New(src, time.Time{})
 				sent := time.Now()

@@ -3,7 +3,6 @@ package clock_test
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/clock"
@@ -12,7 +11,7 @@ import (
 )
 
 func TestTheSteadyClockIsNeverStepped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		src := clocktest.New(true)
 		w := clock.New(src, time.Time{})
 		begin, sum := w.Steady(), time.Duration(0)
@@ -51,7 +50,7 @@ func TestAStepByNobodysWordIsNotTrusted(t *testing.T) {
 		{"a day later nobody knows any more", true, time.Hour, false, 25 * time.Hour, flex.ClockHoldover},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				src := clocktest.New(tc.first)
 				w := clock.New(src, time.Time{})
 				w.Now()

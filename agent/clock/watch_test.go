@@ -25,7 +25,7 @@ func (a *alarms) Clear(code, _ string)       { a.mu.Lock(); delete(a.on, code); 
 func (a *alarms) of(code string) string { a.mu.Lock(); defer a.mu.Unlock(); return a.on[code] }
 
 func TestAWrongClockAndItsStepsAreToldOf(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		src, h, log := clocktest.New(false), &alarms{on: map[string]string{}}, &bytes.Buffer{}
 		floor := time.Now().Add(-time.Hour)
 		src.Set(time.Unix(0, 0))

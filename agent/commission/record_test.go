@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -184,7 +184,7 @@ func desk(t *testing.T, p *plant) (*Desk, func()) {
 }
 
 func TestADeskServesOneWatchedRunAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		p := newPlant()
 		d, end := desk(t, p)
 		defer end()
@@ -220,7 +220,7 @@ func TestARunEndsWithTheConsent(t *testing.T) {
 		{"nobody watches", func(*Desk) { time.Sleep(2 * watchLimit) }, "nobody was watching"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				p := newPlant()
 				d, end := desk(t, p)
 				defer end()
@@ -245,7 +245,7 @@ func TestARunEndsWithTheConsent(t *testing.T) {
 }
 
 func TestADeskThatEndsHandsTheDeviceBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		p := newPlant()
 		runner := New(Config{Site: p, Hand: p.ov, Now: func() (time.Time, flex.ClockTrust) { return time.Now(), flex.ClockSynced }})
 		d := NewDesk(runner, NewShelf(t.TempDir(), "harwell"), nil, nil)

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -86,7 +86,7 @@ var behaviours = []behaviour{
 func TestWhatADeviceDoesIsFound(t *testing.T) {
 	for _, c := range behaviours {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				p := newPlant()
 				c.make(p)
 				begun := time.Now()
@@ -139,7 +139,7 @@ func TestWhateverHappensInAStepTheDeviceIsHandedBack(t *testing.T) {
 				continue // nothing is asked then, the site's Busy tells
 			}
 			t.Run(e.name+" in "+step, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
+				clocktest.Bubble(t, func(t *testing.T) {
 					p := newPlant()
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
@@ -168,7 +168,7 @@ func TestWhateverHappensInAStepTheDeviceIsHandedBack(t *testing.T) {
 }
 
 func TestADispatchTakesTheDeviceOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		p := newPlant()
 		_, err := trialOf(t, t.Context(), p, Settings{}, func(s, _ string) {
 			if s == "up" {
@@ -189,7 +189,7 @@ func TestADispatchTakesTheDeviceOver(t *testing.T) {
 }
 
 func TestAReleaseThatIsNotProvenIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		p := newPlant()
 		p.neverFrees = true
 		if _, err := trialOf(t, t.Context(), p, Settings{}, nil); !errors.Is(err, ErrNotReleased) {
@@ -217,7 +217,7 @@ func TestWhatMustNotBeTriedIsRefused(t *testing.T) {
 		}, Settings{}, "when it generates more"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				p := newPlant()
 				c.make(p)
 				_, err := trialOf(t, t.Context(), p, c.s, nil)

@@ -5,10 +5,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/allocate"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/control"
 	"flexd/agent/flex"
 )
@@ -179,7 +179,7 @@ func inHouseOf(t *testing.T, bat *battery, s Settings) (Record, *battery, house,
 }
 
 func TestControlCarriesTheNudgesOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r, bat, h, err := inHouse(t, Settings{})
 		if err != nil || !r.Proven() || len(r.Problems) > 0 {
 			t.Fatalf("%+v, %v", r, err)
@@ -199,7 +199,7 @@ func TestControlCarriesTheNudgesOut(t *testing.T) {
 }
 
 func TestControlCapsARoofToProveIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r, roof, h, err := inHouseOf(t, &battery{sun: 4000, power: 4000}, Settings{Revert: true})
 		if err != nil || !r.Proven() || len(r.Problems) > 0 || r.Measured.Revert == nil || r.Measured.Revert.AfterMS == nil {
 			t.Fatalf("%+v, %v", r, err)

@@ -3,13 +3,13 @@ package control
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
-func bubble(t *testing.T, fn func(t *testing.T)) { t.Helper(); synctest.Test(t, fn) }
+func bubble(t *testing.T, fn func(t *testing.T)) { t.Helper(); clocktest.Bubble(t, fn) }
 
 func TestADispatchStartsAndEndsOnTheSecond(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/allocate"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -100,7 +100,7 @@ func TestForesee(t *testing.T) {
 }
 
 func TestForeseeOfALiveSite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		d := &device{id: "b"}
 		r := newRig(t, nil, false, d)
 		r.c.log = slog.New(slog.DiscardHandler)

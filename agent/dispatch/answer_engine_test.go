@@ -5,14 +5,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
 func TestAnAcceptanceIsToldOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAuto)
 		r := newRig(t, newLedger(), nil, answered(m))
 		defer r.end()
@@ -29,7 +29,7 @@ func TestAnAcceptanceIsToldOnce(t *testing.T) {
 }
 
 func TestAMarketThatIsDownIsToldLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAuto)
 		m.fail = func(flex.Say) error { return &flex.RetryError{After: 90 * time.Second, Err: errors.New("503")} }
 		r := newRig(t, newLedger(), nil, answered(m))
@@ -69,7 +69,7 @@ func TestWhatTheMarketNeverTook(t *testing.T) {
 		"active by then":     {10 * time.Minute, retry, 61 * time.Minute, flex.Active, true},
 		"refused for good":   {2 * time.Hour, errors.New("410 expired"), time.Minute, flex.Expired, false},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			m := newMarket(AnswerAuto)
 			m.fail = func(flex.Say) error { return tc.err }
 			r := newRig(t, newLedger(), nil, answered(m))
@@ -91,7 +91,7 @@ func TestWhatTheMarketNeverTook(t *testing.T) {
 }
 
 func TestAPersonAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk)
 		r := newRig(t, newLedger(), nil, answered(m))
 		defer r.end()
@@ -144,7 +144,7 @@ func TestAPersonAnswers(t *testing.T) {
 }
 
 func TestNobodyAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk)
 		r := newRig(t, newLedger(), nil, answered(m))
 		defer r.end()
@@ -173,7 +173,7 @@ func TestNobodyAnswers(t *testing.T) {
 }
 
 func TestAnswersByHand(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk)
 		m.mute, m.rule = true, nil
 		r := newRig(t, newLedger(), nil, answered(m))
@@ -191,7 +191,7 @@ func TestAnswersByHand(t *testing.T) {
 
 func TestAStopBeatsAnAnswer(t *testing.T) {
 	for _, policy := range []string{AnswerAsk, AnswerAuto} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			m := newMarket(policy)
 			m.fail = func(flex.Say) error { return &flex.RetryError{Err: errors.New("503")} }
 			r := newRig(t, newLedger(), nil, answered(m))
@@ -215,7 +215,7 @@ func TestAStopBeatsAnAnswer(t *testing.T) {
 }
 
 func TestAPersonStopsWhatWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk)
 		m.rule = &flex.AnswerRule{Within: 3 * time.Hour}
 		r := newRig(t, newLedger(), nil, answered(m))
@@ -245,7 +245,7 @@ func TestAChangeWaitsBesideWhatRuns(t *testing.T) {
 		"unanswered": {"", 5000, 1, "admitted pending accepted scheduled pending refused", "accept i/1"},
 	} {
 		for _, restart := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				m, led := newMarket(AnswerAsk), newLedger()
 				r := newRig(t, led, nil, answered(m))
 				defer func() { r.end() }()
@@ -285,7 +285,7 @@ func TestAChangeWaitsBesideWhatRuns(t *testing.T) {
 }
 
 func TestALaterChangeOvertakesOneThatWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk)
 		r := newRig(t, newLedger(), nil, answered(m))
 		defer r.end()

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -51,7 +51,7 @@ func rightEnd(order []string, word flex.Word) (flex.State, flex.Reason, string) 
 func TestEveryOrderHasOneRightEnd(t *testing.T) {
 	for _, word := range []flex.Word{flex.Accept, flex.Reject} {
 		for _, order := range orders([]string{"instruction", "answer", "stop", "due", "restart"}) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				m, led := newMarket(AnswerAsk), newLedger()
 				r := newRig(t, led, nil, answered(m))
 				defer func() { r.end() }()
@@ -105,7 +105,7 @@ func (l *ledger) crashAfter(n int) {
 
 func TestARestartAfterAnyCommitChangesNothing(t *testing.T) {
 	story := func(t *testing.T, policy string, crash int) (end, heard string, commits int) {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			m, led := newMarket(policy), newLedger()
 			tried := map[flex.InstructionID]int{}
 			m.fail = func(s flex.Say) error {

@@ -3,14 +3,14 @@ package dispatch
 import (
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
 func TestOwedAnswersSurviveARestart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m, led := newMarket(AnswerAuto), newLedger()
 		m.fail = func(flex.Say) error { return &flex.RetryError{Err: errors.New("503")} }
 		r := newRig(t, led, nil, answered(m))
@@ -40,7 +40,7 @@ func TestWhatCannotBeJudgedWaits(t *testing.T) {
 		"read in time, not enough": {10 * time.Minute, 100, flex.Refused, "reject i/1"},
 		"never read":               {5 * time.Hour, 0, flex.Refused, "reject i/1"},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			m := newMarket(AnswerIfDeliverable)
 			began := time.Now()
 			r := newRig(t, newLedger(), nil, answered(m), func(r *rig) {
@@ -63,7 +63,7 @@ func TestWhatCannotBeJudgedWaits(t *testing.T) {
 }
 
 func TestAcceptingAnOlderOneDoesNotEndWhatCameLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk)
 		r := newRig(t, newLedger(), nil, answered(m))
 		defer r.end()
@@ -85,7 +85,7 @@ func TestAcceptingAnOlderOneDoesNotEndWhatCameLater(t *testing.T) {
 
 func TestARejectionThatIsNeverTakenIsGivenUp(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			m, led := newMarket(AnswerAuto), newLedger()
 			m.fail = func(flex.Say) error { return &flex.RetryError{Err: errors.New("503")} }
 			r := newRig(t, led, nil, answered(m))
@@ -109,7 +109,7 @@ func TestARejectionThatIsNeverTakenIsGivenUp(t *testing.T) {
 }
 
 func TestWhatExpiresGivesBackWhatItWasToTakeOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAuto)
 		r := newRig(t, newLedger(), nil, answered(m))
 		defer r.end()
@@ -130,7 +130,7 @@ func TestWhatExpiresGivesBackWhatItWasToTakeOver(t *testing.T) {
 }
 
 func TestACrashWhileTellingLeavesItPerhapsSaid(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m, led := newMarket(AnswerAuto), newLedger()
 		m.gate = make(chan struct{})
 		r := newRig(t, led, nil, answered(m))

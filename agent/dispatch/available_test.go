@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -18,7 +18,7 @@ func repair(from, to time.Duration) flex.Unavailability {
 }
 
 func TestDeclarationsThatCannotStand(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil, answered(newMarket(AnswerNone)))
 		defer r.end()
 		for name, change := range map[string]func(*flex.Unavailability){
@@ -49,7 +49,7 @@ func TestDeclarationsThatCannotStand(t *testing.T) {
 }
 
 func TestDeclarationsAreHonouredToldAndEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m, led := newMarket(AnswerNone), newLedger()
 		r := newRig(t, led, nil, answered(m))
 		defer func() { r.end() }()
@@ -94,7 +94,7 @@ func TestDeclarationsAreHonouredToldAndEnded(t *testing.T) {
 }
 
 func TestADeclarationEndsByItself(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		led := newLedger()
 		r := newRig(t, led, nil, answered(newMarket(AnswerNone)))
 		if _, err := r.eng.DeclareUnavailable(t.Context(), repair(time.Hour, 2*time.Hour)); err != nil {
@@ -124,7 +124,7 @@ func TestTellingDeclarations(t *testing.T) {
 		"withdrawn before it was surely told": {flex.ErrUncertain, true, []string{"away a", "back a"}, []string{"back a"}},
 		"no such call":                        {flex.ErrUnsupported, true, []string{"away a"}, nil},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			m := newMarket(AnswerNone)
 			m.away = tc.err
 			r := newRig(t, newLedger(), nil, answered(m))

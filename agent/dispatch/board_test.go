@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -66,7 +67,7 @@ func TestBoardWakesOnNewsOnly(t *testing.T) {
 }
 
 func TestRefusedStopLetsTheDispatchGoOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.take(soon("i", 0), 1)

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/clock"
@@ -17,7 +16,7 @@ func rehearsal() Drill {
 func ourAssets(r *rig) { r.cfg.Assets = []flex.AssetID{"a"} }
 
 func TestADrillIsALifeMarkedAsATest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		m := newMarket(AnswerAsk) // the market wants to hear of everything
 		r := newRig(t, newLedger(), nil, answered(m), ourAssets)
 		defer r.end()
@@ -50,7 +49,7 @@ func TestADrillIsALifeMarkedAsATest(t *testing.T) {
 }
 
 func TestDrillsThatAreRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		led := newLedger()
 		r := newRig(t, led, nil, ourAssets)
 		defer r.end()
@@ -85,7 +84,7 @@ func TestDrillsThatAreRefused(t *testing.T) {
 func second(_ flex.InstructionID, err error) error { return err }
 
 func TestNoDrillOnAClockThatLies(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), clock.New(clocktest.New(true), time.Now().Add(time.Hour)), ourAssets)
 		defer r.end()
 		if why, _ := flex.RefusalOf(second(r.eng.Drill(t.Context(), rehearsal()))); why == nil || why.Reason != flex.ReasonClockUntrusted {
@@ -107,7 +106,7 @@ func TestTheMarketTakesTheAssetFromADrill(t *testing.T) {
 		"after it":                {5 * time.Minute, flex.Completed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				r := newRig(t, newLedger(), nil, ourAssets)
 				defer r.end()
 				id, err := r.eng.Drill(t.Context(), rehearsal())
@@ -136,7 +135,7 @@ func TestTheMarketTakesTheAssetFromADrill(t *testing.T) {
 }
 
 func TestADrillTakesNothingFromTheMarket(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil, ourAssets)
 		defer r.end()
 		r.take(soon("i", 10*time.Second), 1)

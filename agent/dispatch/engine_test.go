@@ -14,7 +14,7 @@ import (
 )
 
 func TestLifeOfADispatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		o := soon("i", 10*time.Second)
@@ -38,7 +38,7 @@ func TestLifeOfADispatch(t *testing.T) {
 }
 
 func TestStuckReleaseStaysOwed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.take(soon("i", 0), 1)
@@ -63,7 +63,7 @@ func TestStuckReleaseStaysOwed(t *testing.T) {
 }
 
 func TestStopActsWhileTheStoreHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.take(soon("i", 0), 1)
@@ -95,7 +95,7 @@ func TestStopActsWhileTheStoreHangs(t *testing.T) {
 }
 
 func TestAPersonStopsWhileTheStoreHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.take(soon("i", 0), 1)
@@ -120,7 +120,7 @@ func TestAPersonStopsWhileTheStoreHangs(t *testing.T) {
 }
 
 func TestStopBeforeItsStartArrives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		stop := stopOffer("i", nil)
@@ -141,7 +141,7 @@ func TestStopBeforeItsStartArrives(t *testing.T) {
 }
 
 func TestFailingStoreIsTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.led.set(func() { r.led.fail = errors.New("no space left") })
@@ -165,7 +165,7 @@ func TestFailingStoreIsTriedAgain(t *testing.T) {
 }
 
 func TestLocalOrders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.take(soon("i", 0), 1)
@@ -192,7 +192,7 @@ func TestLocalOrders(t *testing.T) {
 }
 
 func TestRestartFindsTheBoard(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		led := newLedger()
 		r := newRig(t, led, nil)
 		r.take(soon("i", 0), 1)
@@ -215,7 +215,7 @@ func TestRestartFindsTheBoard(t *testing.T) {
 }
 
 func TestWindowThatPassedWhileDownWaitsForControl(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		led := newLedger()
 		r := newRig(t, led, nil)
 		r.take(soon("i", time.Hour), 1)
@@ -237,7 +237,7 @@ func TestWindowThatPassedWhileDownWaitsForControl(t *testing.T) {
 }
 
 func TestConditionsAreAnnouncedCalmly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		flip := false
@@ -260,7 +260,7 @@ func TestConditionsAreAnnouncedCalmly(t *testing.T) {
 }
 
 func TestUntrustedClockKeepsOffers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		wall := clock.New(clocktest.New(true), time.Now().Add(time.Minute))
 		r := newRig(t, newLedger(), wall)
 		defer r.end()
@@ -277,7 +277,7 @@ func TestUntrustedClockKeepsOffers(t *testing.T) {
 }
 
 func TestSupersedeIsSeamless(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		r.take(soon("i", 0), 1)
@@ -303,7 +303,7 @@ func TestSupersedeIsSeamless(t *testing.T) {
 }
 
 func TestRepeatedStopForAllSparesWhatBeganSince(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)
 		defer r.end()
 		stop := stopOffer("s", func(i *flex.Instruction) { i.Obligation = "ob" })

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -261,7 +262,7 @@ func play(t *testing.T, events []string) (end, fault string, led *ledger) {
 // perform lets the deeds happen and looks on until the given second. The
 // process is restarted at the given ones.
 func perform(t *testing.T, deeds []deed, until time.Duration, restarts ...time.Duration) (s *scene) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		s = newScene(t)
 		s.restarts = restarts
 		defer func() { s.rig.end() }()

@@ -73,7 +73,7 @@ func clockRows() (rows []row) {
 func TestAStepOfTheClockMovesNothing(t *testing.T) {
 	for _, tc := range clockRows() {
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
-			synctest.Test(t, tc.play)
+			clocktest.Bubble(t, tc.play)
 		})
 	}
 }
@@ -171,7 +171,7 @@ func TestAStepOfTheClockKeepsTheOrderOfTwo(t *testing.T) {
 		{"synchronised back: the heir begins later", []tick{{at: 20, step: -10 * time.Second, sync: "synced"}}, "10-40", "50-110"},
 	} {
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			clocktest.Bubble(t, func(t *testing.T) {
 				s := newStepped(t, true)
 				defer s.end()
 				s.take(soon("old", 10*time.Second), 1)
@@ -193,7 +193,7 @@ func TestAStepOfTheClockKeepsTheOrderOfTwo(t *testing.T) {
 // what a good clock began runs whole, once, and is told within its window.
 func TestNoRowOfStepsMovesWhatHasBegun(t *testing.T) {
 	for seed := range uint64(150) {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			s := newStepped(t, true)
 			defer s.end()

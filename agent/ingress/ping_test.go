@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"flexd/agent/clock/clocktest"
 	"log/slog"
 	"net"
 	"net/http"
@@ -104,7 +105,7 @@ func TestEveryPathLeadsToItsOwn(t *testing.T) {
 }
 
 func TestThePollerIsQuickWhereInstructionsAreLikely(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		l := &fakeLister{}
 		open := time.Now().Add(2 * time.Hour)
 		shut := open.Add(time.Hour)

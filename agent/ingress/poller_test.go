@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -37,7 +38,7 @@ func (f *fakeLister) answer(err error) {
 }
 
 func TestPoller(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		l, h := &fakeLister{}, &fakeHealth{}
 		p := NewPoller(PollerConfig{Intake: l, Health: h, Log: quiet()})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -30,7 +31,7 @@ type doorRig struct {
 
 // inRelayDoor runs a test in fake time with the door running.
 func inRelayDoor(t *testing.T, test func(d *doorRig)) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		d := &doorRig{t: t, in: &fakeIntake{}}
 		d.RelayDoor = NewRelayDoor(RelayConfig{Intake: d.in, Topics: []string{ourTopic}, Gap: func() { d.gaps.Add(1) }, Log: quiet()})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -14,7 +15,7 @@ import (
 // they come: a stop in between acts at once, and everything that was accepted
 // is fetched and kept.
 func TestFiveThousandNotificationsInAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		all := 5000
 		if underRace {
 			all = 1500 // of the same pace; the detector makes each of them dear
@@ -63,7 +64,7 @@ func TestFiveThousandNotificationsInAMinute(t *testing.T) {
 // More notices than are worked on in memory: none is lost, and one that is
 // new finds a place although thousands are kept against repetitions.
 func TestMoreNoticesThanPlaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count, r.market.serve = 1, true
 		r.start(t)

@@ -10,11 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
 func TestOneInstructionByThreeDoorsActsOnceAndEachDoorIsNoted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count = 1
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
@@ -56,7 +57,7 @@ func TestOneInstructionByThreeDoorsActsOnceAndEachDoorIsNoted(t *testing.T) {
 }
 
 func TestADoorThatComesWhileTheFirstIsBeingStoredIsNoted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count = 1
 		r.market.offer("u", start("i1", "a"))
@@ -104,7 +105,7 @@ func TestWhatTheMarketSentIsKeptAsItCame(t *testing.T) {
 }
 
 func TestANewNotificationDoesNotWaitBehindThoseThatFail(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count = 1
 		r.market.hang = map[string]bool{}

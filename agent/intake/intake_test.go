@@ -13,11 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
 func TestNotificationBecomesOffer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count = 1
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
@@ -95,7 +96,7 @@ func TestRefusedFolderIsBounded(t *testing.T) {
 }
 
 func TestStorageFailureIsNotAccepted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
 		r.book.failPut = errors.New("disk full")
@@ -122,7 +123,7 @@ func TestStorageFailureIsNotAccepted(t *testing.T) {
 }
 
 func TestStopActsWhileTheDiskHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.sets["u"] = []flex.Instruction{start("i2", "a"), stop("s1", "i1")}
 		r.book.gate = make(chan struct{})
@@ -145,7 +146,7 @@ func TestStopActsWhileTheDiskHangs(t *testing.T) {
 }
 
 func TestHungCommitsDoNotBlockLaterStops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		for n := range 8 {
 			r.market.sets[fmt.Sprint("u", n)] = []flex.Instruction{start(fmt.Sprint("i", n), "a")}
@@ -169,7 +170,7 @@ func TestHungCommitsDoNotBlockLaterStops(t *testing.T) {
 }
 
 func TestStopActsWhenTheBookCannotBeRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.sets["list"] = []flex.Instruction{stop("s1", "i1"), start("i2", "a")}
 		r.book.failRead = errors.New("i/o error")
@@ -200,7 +201,7 @@ func TestOldStopDoesNotActAgain(t *testing.T) {
 }
 
 func TestShortfallIsAlarmedRetriedAndHealed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count = 2
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
@@ -230,7 +231,7 @@ func TestShortfallIsAlarmedRetriedAndHealed(t *testing.T) {
 // costs a few looks and no alarm. A signed one is followed on.
 func TestAPointerThatNobodySignedAndThatLeadsNowhereIsLetGo(t *testing.T) {
 	for key, want := range map[string]flex.NoticeState{flex.UnsignedKey: flex.NoticeFetched, "k1": flex.NoticeVerified} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			r := newRig(nil)
 			r.market.keyID, r.market.fail = key, fmt.Errorf("404: %w", flex.ErrNothingThere)
 			r.start(t)
@@ -251,7 +252,7 @@ func TestAPointerThatNobodySignedAndThatLeadsNowhereIsLetGo(t *testing.T) {
 }
 
 func TestFetchBacksOffAndHonoursRetryAfter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.fail = errors.New("no route")
 		r.start(t)
@@ -287,7 +288,7 @@ func TestFetchBacksOffAndHonoursRetryAfter(t *testing.T) {
 }
 
 func TestReplyThatBreaksOffIsKeptAsFarAsItGoes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.count = 2
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a"), stop("s1")}
@@ -309,7 +310,7 @@ func TestReplyThatBreaksOffIsKeptAsFarAsItGoes(t *testing.T) {
 }
 
 func TestRestartResumesOpenNotices(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		if err := r.Accept(t.Context(), body("u")); err != nil { // no loop runs: crash right after the 2xx
 			t.Fatal(err)
@@ -327,7 +328,7 @@ func TestRestartResumesOpenNotices(t *testing.T) {
 }
 
 func TestRepeatedNotificationIsFetchedAgainAtMostEvery30s(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
 		r.start(t)
@@ -358,7 +359,7 @@ func TestRepeatedNotificationIsFetchedAgainAtMostEvery30s(t *testing.T) {
 }
 
 func TestRepetitionSurvivesACrash(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		r.market.sets["u"] = []flex.Instruction{start("i1", "a")}
 		end := r.start(t)
@@ -383,7 +384,7 @@ func TestRepetitionSurvivesACrash(t *testing.T) {
 // content of each instruction is offered exactly once.
 func TestPermutationsOfferEachOnce(t *testing.T) {
 	for seed := range uint64(60) {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			r := newRig(nil)
 			var want []string

@@ -6,11 +6,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
 func TestAnInstructionThatVanishesFromTheListIsToldAndGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		full := []flex.Instruction{start("i1", "a"), start("i2", "a")}
 		poll := func(list []flex.Instruction) {
@@ -54,7 +55,7 @@ func TestWhoIsMissedOnTheList(t *testing.T) {
 		{"one that was listed beyond its age and vanishes", 60 * time.Hour, flex.Scheduled, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { missed(t, tc.listed, tc.state, tc.told) })
+			clocktest.Bubble(t, func(t *testing.T) { missed(t, tc.listed, tc.state, tc.told) })
 		})
 	}
 }

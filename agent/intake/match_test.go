@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -193,7 +194,7 @@ func runSync(t *testing.T, s *Sync) {
 }
 
 func TestSyncWritesOnlyChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r, s := newSyncRig()
 		isGone := func() bool {
 			r.book.mu.Lock()
@@ -232,7 +233,7 @@ func TestSyncWritesOnlyChanges(t *testing.T) {
 }
 
 func TestSyncRaisesAndClears(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r, s := newSyncRig()
 		r.market.obsErr = &flex.RetryError{After: 10 * time.Minute, Err: errors.New("429")}
 		runSync(t, s)
@@ -260,7 +261,7 @@ func TestSyncRaisesAndClears(t *testing.T) {
 }
 
 func TestTwoDoorsAtOnceOfferOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(nil)
 		for _, u := range []string{"u1", "u2"} {
 			r.market.sets[u] = []flex.Instruction{start("i1", "a")}

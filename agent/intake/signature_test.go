@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -54,7 +55,7 @@ func TestAStopIsRefusedForTrustAlone(t *testing.T) {
 }
 
 func TestTheAlarmOfAnUncheckedSignatureEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		state := string(flex.Unverified)
 		r := newRig(func(c *Config) { c.Signatures = judge(func(flex.Instruction) (string, error) { return state, nil }) })
 		r.start(t)

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -103,7 +104,7 @@ func TestManyNoticesAreOne(t *testing.T) {
 }
 
 func TestSyncAnnouncesContracts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r, s := newSyncRig()
 		s.cfg.Region = func(operator string) string { return map[string]string{"SPEN": "scotland"}[operator] }
 		r.market.obs = []flex.Obligation{full(), full()} // listed twice
@@ -151,7 +152,7 @@ func TestSyncAnnouncesContracts(t *testing.T) {
 
 // TestAnnouncedOnceThoughTheStoreFails: the event belongs to the transaction.
 func TestAnnouncedOnceThoughTheStoreFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		r, s := newSyncRig()
 		r.book.failNext = 2
 		runSync(t, s)

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -19,7 +20,7 @@ func (bubble) Reached() time.Time                { return time.Now().UTC() }
 // One transaction every five minutes, and the rest at the end: what was closed
 // since is not lost by an orderly stop.
 func TestWhatRunsIsKeptEveryFiveMinutes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		kept := &shelf{}
 		rule := &Rule{Method: flex.MethodRecent, Fallback: FallbackZero, Span: halfHour}
 		m := New(Config{Assets: []Asset{{ID: "a", Meter: "grid", Rule: rule}}, Shelf: kept, Wall: bubble{}, Zone: time.UTC, Health: alarms{}, Log: slog.New(slog.DiscardHandler)})

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -92,7 +92,7 @@ func TestATokenIsRenewedEarly(t *testing.T) {
 		"the market's clock a year ahead":  {time.Hour, 8760 * time.Hour, 47 * time.Minute, 49 * time.Minute},
 		"a year: as if a day, renewed 80%": {8760 * time.Hour, 0, 19 * time.Hour, 20 * time.Hour},
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			rt := &issuer{life: c.life, skew: c.skew}
 			m := openWith(t, rt)
 			if n, err := rt.poll(t, m); n != 1 || err != nil {
@@ -111,7 +111,7 @@ func TestATokenIsRenewedEarly(t *testing.T) {
 }
 
 func TestWhileRenewalFailsTheOldTokenServesToItsEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		rt := &issuer{life: time.Hour}
 		m := openWith(t, rt)
 		if _, err := rt.poll(t, m); err != nil {
@@ -134,7 +134,7 @@ func TestWhileRenewalFailsTheOldTokenServesToItsEnd(t *testing.T) {
 }
 
 func TestManyCallersShareOneTokenRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		rt := &issuer{life: time.Hour, delay: time.Second}
 		m := openWith(t, rt)
 		var wg sync.WaitGroup
@@ -153,7 +153,7 @@ func TestManyCallersShareOneTokenRequest(t *testing.T) {
 }
 
 func TestA401BringsOneNewTokenAndOneRetry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		rt := &issuer{life: time.Hour}
 		m := openWith(t, rt)
 		if _, err := rt.poll(t, m); err != nil {
@@ -172,7 +172,7 @@ func TestA401BringsOneNewTokenAndOneRetry(t *testing.T) {
 }
 
 func TestRefusedCredentialsAreNotHammeredAndNotShown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		rt := &issuer{status: http.StatusUnauthorized}
 		m := openWith(t, rt)
 		for range 100 {
@@ -198,7 +198,7 @@ func TestTheMarketsWaitIsHonoured(t *testing.T) {
 	for after, want := range map[string]time.Duration{
 		"7": 7 * time.Second, "": busyRetry, "soon": busyRetry, "-5": busyRetry, "0": time.Second, "999999": maxRetry,
 	} {
-		synctest.Test(t, func(t *testing.T) {
+		clocktest.Bubble(t, func(t *testing.T) {
 			rt := &issuer{status: http.StatusTooManyRequests, after: after}
 			_, err := rt.poll(t, openWith(t, rt))
 			var retry *flex.RetryError

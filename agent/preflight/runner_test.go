@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -107,7 +108,7 @@ func newWorld(ahead time.Duration) *world {
 }
 
 func TestEachLeadIsCheckedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		w := newWorld(30 * time.Hour)
 		for _, step := range []struct {
 			until time.Duration // after the beginning
@@ -127,7 +128,7 @@ func TestEachLeadIsCheckedOnce(t *testing.T) {
 }
 
 func TestALateStartRunsTheNearestLeadAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		w := newWorld(40 * time.Minute)
 		w.run(t, settle+time.Second)
 		if len(w.said) != 1 || w.kept[0].Lead != time.Hour {
@@ -143,7 +144,7 @@ func TestALateStartRunsTheNearestLeadAtOnce(t *testing.T) {
 }
 
 func TestWhatIsAtRiskIsLookedAtUntilItIsWell(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		w := newWorld(50 * time.Minute)
 		w.bad = true
 		done := make(chan struct{})
@@ -183,7 +184,7 @@ func TestWhatIsAtRiskIsLookedAtUntilItIsWell(t *testing.T) {
 }
 
 func TestNothingIsCheckedByAWrongClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		w := newWorld(40 * time.Minute)
 		w.clock = flex.ClockUntrusted
 		w.run(t, 10*time.Minute)
@@ -199,7 +200,7 @@ func TestNothingIsCheckedByAWrongClock(t *testing.T) {
 }
 
 func TestAFailingStoreRepeatsTheCheck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		w := newWorld(40 * time.Minute)
 		w.fails = errors.New("disk")
 		w.run(t, 5*time.Minute)
@@ -212,7 +213,7 @@ func TestAFailingStoreRepeatsTheCheck(t *testing.T) {
 }
 
 func TestChargingIsPlannedAndAnnouncedWhenItBegins(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		w := newWorld(2 * time.Hour)
 		base, _ := low()
 		s := &w.subjects[0]

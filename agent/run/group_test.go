@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"flexd/agent/clock/clocktest"
 	"log/slog"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ func (n *notes) Clear(string, string) {}
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestVitalFailureEndsTheGroup(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		g := NewGroup(quiet(), &notes{})
 		boom := errors.New("boom")
 		g.Vital(Func("control", func(ctx context.Context) error { <-ctx.Done(); return nil }))
@@ -47,7 +48,7 @@ func TestVitalPanicIsAnError(t *testing.T) {
 }
 
 func TestAuxiliaryRestartsWithBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		h := &notes{}
@@ -68,7 +69,7 @@ func TestAuxiliaryRestartsWithBackoff(t *testing.T) {
 }
 
 func TestReadyWaitsForEveryVitalTask(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		slow := &funcTask{name: "slow", ready: make(chan struct{})}
 		slow.fn = func(ctx context.Context) error { <-ctx.Done(); return nil }

@@ -3,9 +3,9 @@ package trust
 import (
 	"context"
 	"errors"
+	"flexd/agent/clock/clocktest"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -69,7 +69,7 @@ func isNoKey(err error) (*NoKeyError, bool) {
 func TestAForgedTokenIsCheckedWithAFreshKeyOnceAndThenNotJudged(t *testing.T) {
 	k := makeKeys()
 	good, forged := sign(t, "ES256", k.p256, "", "{}"), sign(t, "RS256", k.rsa, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		if err := b.verify(t, good); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestForbiddenAndMalformedTokensFetchNothing(t *testing.T) {
 func TestRotationHonoursTheOldKeyForItsGrace(t *testing.T) {
 	k := makeKeys()
 	before, after := sign(t, "ES256", k.p256, "", "{}"), sign(t, "ES384", k.p384, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		if err := b.verify(t, before); err != nil {
 			t.Fatal(err)
@@ -136,7 +136,7 @@ func TestRotationHonoursTheOldKeyForItsGrace(t *testing.T) {
 func TestAGraceShorterThanTheTTLEndsByItself(t *testing.T) {
 	k := makeKeys()
 	before, after := sign(t, "ES256", k.p256, "", "{}"), sign(t, "ES384", k.p384, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		b.cache.cfg.Grace = time.Hour
 		if err := b.verify(t, before); err != nil {
@@ -161,7 +161,7 @@ func TestAGraceShorterThanTheTTLEndsByItself(t *testing.T) {
 func TestStartWithoutThePublisher(t *testing.T) {
 	k := makeKeys()
 	good, forged := sign(t, "ES256", k.p256, "", "{}"), sign(t, "RS256", k.rsa, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		if err := b.verify(t, good); err != nil {
 			t.Fatal(err)
@@ -185,7 +185,7 @@ func TestStartWithoutThePublisher(t *testing.T) {
 func TestAFailingPublisherIsAskedAtASlowingPace(t *testing.T) {
 	k := makeKeys()
 	good := sign(t, "ES256", k.p256, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		b.pub.err = errors.New("503")
 		for range 3600 {
@@ -208,7 +208,7 @@ func TestAFailingPublisherIsAskedAtASlowingPace(t *testing.T) {
 func TestManyAtOnceShareOneFetch(t *testing.T) {
 	k := makeKeys()
 	good := sign(t, "ES256", k.p256, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		b.pub.delay = time.Second
 		var wg sync.WaitGroup
@@ -229,7 +229,7 @@ func TestManyAtOnceShareOneFetch(t *testing.T) {
 func TestWhoSendsAndHangsUpDoesNotDecideHowOftenTheKeysAreFetched(t *testing.T) {
 	k := makeKeys()
 	good, forged := sign(t, "ES256", k.p256, "", "{}"), sign(t, "RS256", k.rsa, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		b.pub.delay = 100 * time.Millisecond
 		hangUp := func() {

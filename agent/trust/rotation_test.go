@@ -2,11 +2,11 @@ package trust
 
 import (
 	"errors"
+	"flexd/agent/clock/clocktest"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -19,7 +19,7 @@ func (p *publisher) publish(doc []byte) {
 func TestAKeyRotatedMidBurstJudgesNobodyWrongly(t *testing.T) {
 	k := makeKeys()
 	before, after := sign(t, "ES256", k.p256, "old", "{}"), sign(t, "ES384", k.p384, "new", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		b.pub.delay = 50 * time.Millisecond
 		if err := b.verify(t, before); err != nil {
@@ -54,7 +54,7 @@ func TestForgeriesAroundARotationDelayGoodOnesAndCondemnNone(t *testing.T) {
 	k := makeKeys()
 	before, after := sign(t, "ES256", k.p256, "", "{}"), sign(t, "ES384", k.p384, "", "{}")
 	forged := sign(t, "RS256", k.otherRSA, "", "{}")
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		b := newBench(t, pemOf(t, &k.p256.PublicKey))
 		b.pub.delay = 20 * time.Millisecond
 		var wg sync.WaitGroup

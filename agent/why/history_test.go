@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flexd/agent/allocate"
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -130,7 +131,7 @@ func (s *shelf) Append(_ context.Context, _ time.Time, b []byte) error {
 func (s *shelf) Read(context.Context, time.Time) ([][]byte, error) { return s.blobs, s.fail }
 
 func TestHistoryIsSavedAndReadAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
 		f := &shelf{fail: errors.New("no space left on device")}
 		h := New(nil, time.Now())
 		h.Note(time.Now(), plan(5000, "because"))

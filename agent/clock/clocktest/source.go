@@ -1,5 +1,5 @@
 // Package clocktest is a machine's clock that a test steps, synchronises and
-// boots anew.
+// boots anew, and the bubble in which such a test runs.
 //
 // In: orders of the test. Out: a clock.Source that otherwise runs with package
 // time, in a bubble too. It is for tests alone.
