@@ -60,6 +60,8 @@ func writable(id uint16) [][2]int {
 		return [][2]int{{26, 44}}
 	case 704:
 		return [][2]int{{2, 5}, {8, 11}, {14, 19}, {22, 32}, {35, 46}, {49, 52}, {59, 66}}
+	case 802:
+		return [][2]int{{9, 10}, {19, 20}, {50, 51}}
 	}
 	return nil
 }
@@ -212,13 +214,17 @@ func (b *Bank) Image() (base uint16, words []uint16) {
 	return addrs[0], words
 }
 
-// Control copies all writable registers, to compare before and after.
+// Control copies all writable registers, to compare before and after, but for
+// the heartbeat in 802: it counts, it sets nothing.
 func (b *Bank) Control() map[uint16]uint16 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	out := map[uint16]uint16{}
 	for a := range b.rw {
 		out[a] = b.words[a]
+	}
+	if at, ok := b.at[802]; ok {
+		delete(out, at+19)
 	}
 	return out
 }

@@ -47,6 +47,7 @@ func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 		if werr != nil && (!errors.Is(werr, flex.ErrUncertain) || errors.Is(werr, modbus.ErrOvertaken)) {
 			return rec, d.refused(f, p, werr)
 		}
+		d.heartbeat(ctx, turn, &rec, im)
 		back, at, err := d.readBack(ctx, modbus.Write, f)
 		if err != nil {
 			return rec, fmt.Errorf("device %s: cannot tell what stands in the device: %w: %w", d.cfg.ID, flex.ErrUncertain, errors.Join(werr, err))

@@ -7,7 +7,8 @@ import (
 )
 
 // What tells of a battery beside the controls. None of these models sets a
-// power: SetOp and SetInvState of 802 connect, start and stop.
+// power: SetOp and SetInvState of 802 connect, start and stop, and stay with
+// the person at the bank.
 var batteries = []uint16{160, 714, 802}
 
 // Values of ChaSt, in 124 and 802 alike, and of 714.PrtTyp.

@@ -78,7 +78,7 @@ func TestTheTableAgreesWithTheModels(t *testing.T) {
 		{704, "WMaxLimPctRvrtTms", 18, 2, true}, {704, "WMaxLimPctRvrtRem", 20, 2, false}, {704, "WSet", 24, 2, true}, {704, "WSetRvrtTms", 31, 2, true},
 		{704, "WSetRvrtRem", 33, 2, false}, {704, "WSetPct_SF", 56, 1, false}, {713, "SoC", 4, 1, false},
 		{160, "M3.DCW", 61, 1, false}, {160, "M4.DCW", 81, 1, false}, {714, "NPrt", 4, 1, false}, {714, "P1.PrtTyp", 20, 1, false}, {714, "P4.DCW", 107, 1, false},
-		{802, "SoC", 11, 1, false}, {802, "ChaSt", 16, 1, false}, {802, "LocRemCtl", 17, 1, false}, {802, "W", 47, 1, false}, {802, "W_SF", 63, 1, false},
+		{802, "SoC", 11, 1, false}, {802, "ChaSt", 16, 1, false}, {802, "LocRemCtl", 17, 1, false}, {802, "CtrlHb", 19, 1, true}, {802, "W", 47, 1, false}, {802, "W_SF", 63, 1, false},
 	} {
 		p, _ := blockOf(c.model).point(c.name)
 		if p.off != c.off || p.size != c.size || p.writable != c.writable {

@@ -60,7 +60,9 @@ func beside(models func(drivertest.Scale) []drivertest.Model) func(drivertest.Sc
 	return func(s drivertest.Scale) []drivertest.Model {
 		m := models(s)
 		m = append(m[:1:1], append([]drivertest.Model{drivertest.DCPorts(1200, 0, s), drivertest.Modules(0, 0, s)}, m[1:]...)...)
-		return append(m, drivertest.Bank802(6, 0, 8000, 8000, s))
+		hears := drivertest.Bank802(6, 0, 8000, 8000, s)
+		hears.Words[19-2] = 0 // its controller's heartbeat
+		return append(m, hears)
 	}
 }
 

@@ -63,6 +63,10 @@ type Device struct {
 	noForced bool
 	// sparse: the device refuses writes across points it does not implement.
 	sparse bool
+	// beat is the last heartbeat of ours; mute: the device refuses to have it
+	// written.
+	beat *int64
+	mute bool
 
 	stops atomic.Int64 // counts releases; an order that began before one writes no more
 }

@@ -328,6 +328,7 @@ var model802 = [...]point{
 	{"SoH", 13, 1, u16, false, "SoH_SF"},
 	{"ChaSt", 16, 1, u16, false, ""},
 	{"LocRemCtl", 17, 1, u16, false, ""},
+	{"CtrlHb", 19, 1, u16, true, ""},
 	{"State", 22, 1, u16, false, ""},
 	{"W", 47, 1, i16, false, "W_SF"},
 	{"WHRtg_SF", 53, 1, sf, false, ""},

@@ -59,6 +59,9 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 	if role != flex.RoleMeter {
 		f.set, f.cap = methods(role, im, cfg.MaxCharge > 0)
 		f.rate(im)
+		if f.set != none && beats(im) {
+			f.plate.Refresh = heartbeatEvery
+		}
 		f.plate.Follow = role == flex.RoleHybrid && f.set == rates // the battery makes up what the sun lacks
 	}
 	f.capabilities(im)
