@@ -112,17 +112,21 @@ func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stam
 	if !rec.StopAt.IsZero() && !rec.StopAt.After(rec.Window.End) {
 		return closeStopped(rec, at(now, rec.StopAt))
 	}
-	reason, text := whyNever(p)
+	reason, text := whyNever(rec, p)
 	return Step(rec, Event{To: flex.Expired, Fact: at(now, rec.Window.End), Reason: reason, Text: text})
 }
 
-// whyNever explains a window that passed without a setpoint in force.
-func whyNever(p flex.Progress) (flex.Reason, string) {
+// whyNever explains a window that passed without a setpoint in force. What
+// stood against it is often out of sight by then: control plans nothing behind
+// the end, so what was told within the window counts.
+func whyNever(rec flex.Record, p flex.Progress) (flex.Reason, string) {
 	switch {
 	case p.Overridden:
 		return flex.ReasonLocalHold, "the site was on hold"
 	case p.MissingReason != "":
 		return p.MissingReason, p.MissingText
+	case rec.Has(flex.Partial) && rec.Text != "":
+		return rec.Reason, rec.Text
 	case len(p.Failed) > 0:
 		return flex.ReasonDeviceUnavailable, fmt.Sprintf("no setpoint was taken by %v", p.Failed)
 	}

@@ -80,6 +80,8 @@ func TestFollow(t *testing.T) {
 	}
 	mins := func(m float64) time.Time { return noon.Add(time.Duration(m * float64(time.Minute))) }
 	waiting := openRecord("x", "ob", 0, 60)
+	short := openRecord("x", "ob", 0, 60).With(flex.Partial, true)
+	short.Reason, short.Text = flex.ReasonLimitSetByOthers, "704 is enabled at 40 % by others"
 	for _, tc := range []struct {
 		name  string
 		rec   flex.Record
@@ -110,6 +112,7 @@ func TestFollow(t *testing.T) {
 		{name: "and released", rec: stopped(waiting, 1, flex.ReasonStopped), p: flex.Progress{Released: true}, now: mins(1.1), state: flex.Stopped, fact: mins(1), why: flex.ReasonStopped},
 		{name: "never active is expired", rec: waiting, p: flex.Progress{Released: true}, now: mins(61), state: flex.Expired, fact: mins(60), why: flex.ReasonDeviceUnavailable},
 		{name: "expired under a hold", rec: waiting, p: flex.Progress{Overridden: true, Released: true}, now: mins(61), state: flex.Expired, fact: mins(60), why: flex.ReasonLocalHold, conds: nil},
+		{name: "expired for what was told within the window", rec: short, p: flex.Progress{Released: true}, now: mins(61), state: flex.Expired, fact: mins(60), conds: []flex.Condition{flex.Partial}, why: flex.ReasonLimitSetByOthers},
 		{name: "expired for want of energy", rec: waiting, p: flex.Progress{MissingReason: flex.ReasonEnergyInsufficient}, now: mins(61), state: flex.Expired, fact: mins(60), why: flex.ReasonEnergyInsufficient},
 		{name: "never proven but perhaps engaged is owed", rec: waiting, p: flex.Progress{Engaged: true}, now: mins(61), state: flex.Scheduled, conds: []flex.Condition{flex.ReleaseOwed}},
 	} {
