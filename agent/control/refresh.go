@@ -264,8 +264,8 @@ func (s *slot) doPrepare(ctx context.Context) {
 }
 
 // refreshEvery is when the same target is written again: within a third of
-// the lease, and as often as the device wants it. A setpoint that is relative to what moves by itself is told with
-// every sample.
+// the lease, and as often as the device wants it. A setpoint that is relative
+// to what moves by itself is told with every sample.
 func (s *slot) refreshEvery(t flex.Target) time.Duration {
 	lease := t.Revert
 	if lease <= 0 {
