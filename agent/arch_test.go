@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"drivers/sim":                {"agent/flex"},
 	"drivers/drivertest":         {"agent/flex", "drivers", "drivers/modbus", "drivers/modbus/modbustest"},
 	"drivers/drivertest/foreign": {"drivers/modbus"},
+	"drivers/drivertest/makers":  {"drivers/modbus"},
 	"store":                      {"agent/flex"},
 	"store/series":               {"-"},
 	"firmware":                   {"-"},
