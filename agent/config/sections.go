@@ -93,24 +93,6 @@ func (b builder) listen(v value, def string) string {
 	return s
 }
 
-// address is a Modbus/TCP endpoint; the port is 502 when absent.
-func (b builder) address(v value) string {
-	s := v.required("write HOST:PORT, such as 192.168.10.21:502")
-	if s == "" {
-		return ""
-	}
-	host, port, err := net.SplitHostPort(s)
-	if err != nil && !strings.Contains(s, ":") {
-		host, port, err = s, "502", nil
-	}
-	n, perr := strconv.Atoi(port)
-	if err != nil || host == "" || perr != nil || n < 1 || n > 65535 || strings.ContainsAny(host, " /@") {
-		v.problem("write HOST:PORT, such as 192.168.10.21:502", "is not a device address")
-		return ""
-	}
-	return net.JoinHostPort(host, port)
-}
-
 // combine checks what only makes sense together.
 func (b builder) combine(o object, c *Config) {
 	devices := map[flex.DeviceID]Device{}
@@ -121,6 +103,9 @@ func (b builder) combine(o object, c *Config) {
 		}
 		devices[d.ID] = d
 	}
+	b.distinct(func(i int) value {
+		return value{r: b.r, node: nodeAt(o.get("devices").node, i), path: fmt.Sprintf("devices[%d]", i)}
+	}, c.Devices)
 	ids := make([]string, 0, len(devices))
 	for id := range devices {
 		ids = append(ids, string(id))

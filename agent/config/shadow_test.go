@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -15,8 +16,8 @@ func TestShadowReplacesWhatIsOutside(t *testing.T) {
 	}
 	s := Surroundings{Market: "http://127.0.0.1:1", Client: "c", KeyFile: "/k", Listen: "127.0.0.1:2", Path: "/hook", Broker: "mqtt://127.0.0.1:3",
 		Page: "127.0.0.1:4", Socket: "/s", Data: "/d", Devices: map[flex.DeviceID]string{}}
-	for _, d := range c.Devices {
-		s.Devices[d.ID] = "127.0.0.1:5"
+	for i, d := range c.Devices {
+		s.Devices[d.ID] = fmt.Sprintf("127.0.0.1:%d", 50+i)
 	}
 	text, err := Shadow(c, s)
 	if err != nil {
@@ -31,7 +32,7 @@ func TestShadowReplacesWhatIsOutside(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	for i, d := range got.Devices {
-		if was := c.Devices[i]; d.Address != "127.0.0.1:5" || d.Driver != "sunspec" || d.Unit != 1 || d.Role != was.Role || d.Reserve != was.Reserve || d.MaxPower != was.MaxPower {
+		if was := c.Devices[i]; d.Address != s.Devices[d.ID] || d.Driver != "sunspec" || d.Unit != 1 || d.Role != was.Role || d.Reserve != was.Reserve || d.MaxPower != was.MaxPower {
 			t.Errorf("%+v", d)
 		}
 	}
