@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"flexd/agent"
 	"flexd/agent/config"
@@ -18,7 +20,9 @@ func checkCommand() command {
 		name: "check", args: "[FILE]", short: "check a configuration and say what to subscribe", noAgent: true,
 		long: `Reads a configuration, reports every problem with file, line, column and
 remedy, and tells which webhook address and event to subscribe at the market.
-It connects to nothing and changes nothing. Exit code 78 when it is unusable.
+It looks at what the file points at as well: keys and certificates with their
+dates, folders, host names. It connects to nothing and changes nothing. Exit
+code 78 when the file is unusable, 1 when what it points at is proven wrong.
 
 Example:
   flexd check /etc/flexd/flexd.yaml`,
@@ -39,6 +43,7 @@ type report struct {
 	Assets    int             `json:"assets,omitempty"`
 	Subscribe *subscription   `json:"subscribe,omitempty"`
 	Notes     []string        `json:"notes,omitempty"`
+	Findings  []agent.Finding `json:"findings,omitempty"`
 }
 
 // subscription is what a person enters at the market.
@@ -47,7 +52,7 @@ type subscription struct {
 	Event string `json:"event"`
 }
 
-func check(_ context.Context, o *options) error {
+func check(ctx context.Context, o *options) error {
 	if len(o.args) > 1 {
 		return usage("takes one file at most")
 	}
@@ -63,6 +68,7 @@ func check(_ context.Context, o *options) error {
 		if err = describe(&rep, c); err != nil {
 			return &configError{err}
 		}
+		rep.Findings = agent.Inspect(ctx, c, time.Now())
 	}
 	if o.json || err == nil {
 		if perr := o.print(rep, rep.text); perr != nil {
@@ -71,6 +77,9 @@ func check(_ context.Context, o *options) error {
 	}
 	if err != nil {
 		return &configError{err}
+	}
+	if n := len(slices.DeleteFunc(rep.Findings, func(f agent.Finding) bool { return !f.Broken })); n > 0 {
+		return fmt.Errorf("the file is good, but %d of what it points at is wrong", n)
 	}
 	return nil
 }
@@ -161,6 +170,16 @@ func (rep report) text(w io.Writer) {
 		if strings.Contains(s.URL, "THIS-SITES") {
 			fmt.Fprintln(w, "  (set ingress.webhook.public_url and the address is shown complete)")
 		}
+	}
+	for _, f := range rep.Findings {
+		grade, file := "warning", ""
+		if f.Broken {
+			grade = "PROBLEM"
+		}
+		if f.File != "" {
+			file = " " + f.File
+		}
+		fmt.Fprintf(w, "%s: %s:%s %s; %s\n", grade, f.Path, file, f.What, f.Remedy)
 	}
 	for _, n := range rep.Notes {
 		fmt.Fprintln(w, "note:", n)
