@@ -27,6 +27,9 @@ type Config struct {
 	// MaxCharge is what 100 % of a rate of SunSpec model 124 stands for, where
 	// the device's own word on it is wrong; 0: the device's word.
 	MaxCharge flex.Watts
+	// WriteBudget is how often a day a register that wears out may be written;
+	// 0: the driver's own.
+	WriteBudget int
 
 	// How the endpoint is to be treated; zero values are the map's, else the
 	// transport's defaults, negative ones mean none.

@@ -197,7 +197,7 @@ func driver(c mappedConfig, bus sunspec.Bus, q modbus.Quirks, log *slog.Logger) 
 	switch c.Driver {
 	case DriverSunSpec:
 		return sunspec.New(sunspec.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign,
-			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, MaxCharge: c.MaxCharge, Bus: inPieces(bus, q.MaxRead), Log: log})
+			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, MaxCharge: c.MaxCharge, WriteBudget: c.WriteBudget, Bus: inPieces(bus, q.MaxRead), Log: log})
 	case DriverMap:
 		if c.MaxCharge != 0 {
 			return nil, fmt.Errorf("device %s: what 100 %% of a rate stands for is a matter of SunSpec model 124; a map states its own rating", c.ID)

@@ -56,6 +56,8 @@ type Nameplate struct {
 	// Follow tells that a setpoint is relative to something that moves by itself
 	// (generation, the exchange with the grid): it is told anew with every sample.
 	Follow bool `json:"follow,omitempty"`
+	// Tolls are the persistent registers that a dispatch writes.
+	Tolls []Toll `json:"tolls,omitempty"`
 	// Detail is the driver's own account (model chain, map name), for people.
 	Detail []string `json:"detail,omitempty"`
 }

@@ -57,3 +57,13 @@ type Wear struct {
 	N        int      `json:"n"`
 	Limit    int      `json:"limit"` // writes a day
 }
+
+// Toll is how often dispatches write a persistent register at most.
+type Toll struct {
+	Register Register `json:"register"` // its name and address
+	Dispatch int      `json:"dispatch"` // from take-over to hand-back
+	// Day bounds what a day of dispatches writes, however many; 0: nothing does.
+	Day int `json:"day,omitempty"`
+	// Charge tells that only a dispatch that charges from the grid writes it.
+	Charge bool `json:"charge,omitempty"`
+}

@@ -266,7 +266,11 @@ func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, 
 		if rec.Sent.IsZero() {
 			rec.Sent = sent
 		}
-		rec.Wrote = append(rec.Wrote, b.written(r)...)
+		wrote := b.written(r)
+		rec.Wrote = append(rec.Wrote, wrote...)
+		d.mu.Lock()
+		d.thrift.wore(wrote, begun)
+		d.mu.Unlock()
 		if err != nil {
 			return err
 		}

@@ -32,8 +32,11 @@ type Config struct {
 	// MaxCharge is the power that 100 % of a rate of model 124 stands for,
 	// where the device's own WChaMax is not it; 0: WChaMax.
 	MaxCharge flex.Watts
-	Bus       Bus
-	Log       *slog.Logger
+	// WriteBudget is how often a day a register that wears out may be written;
+	// 0: 100.
+	WriteBudget int
+	Bus         Bus
+	Log         *slog.Logger
 }
 
 // Device is one SunSpec device. Its methods may be called from several
@@ -67,6 +70,8 @@ type Device struct {
 	// written.
 	beat *int64
 	mute bool
+	// thrift counts writes that wear out memory.
+	thrift thrift
 
 	stops atomic.Int64 // counts releases; an order that began before one writes no more
 }

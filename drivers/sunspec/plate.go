@@ -59,6 +59,7 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 	if role != flex.RoleMeter {
 		f.set, f.cap = methods(role, im, cfg.MaxCharge > 0)
 		f.rate(im)
+		f.plate.Tolls = f.tolls(im, cfg)
 		if f.set != none && beats(im) {
 			f.plate.Refresh = heartbeatEvery
 		}

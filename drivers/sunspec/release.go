@@ -95,7 +95,7 @@ func (d *Device) released(rec *flex.Receipt, e flex.JournalEntry, im image, fore
 	d.mu.Lock()
 	d.told, d.before = nil, nil
 	d.mu.Unlock()
-	rec.Echo, rec.Foreign, rec.Problems = len(foreign) == 0, len(foreign) > 0, foreign
+	rec.Echo, rec.Foreign, rec.Problems = len(foreign) == 0, len(foreign) > 0, append(foreign, d.leave(e, im)...)
 	rec.Holds, rec.Effective = nil, 0
 	for _, c := range all(im) {
 		if _, ok, err := im.of(c.model).overlay(e.Snapshot.Registers); ok && err == nil {
@@ -120,7 +120,7 @@ func (d *Device) handbacks(e flex.JournalEntry, im image) (todo handback, foreig
 		if err != nil {
 			return todo, nil, err
 		}
-		h, err := c.handback(claim{cur: cur, old: old, ours: ours, has: has && touches(c, cur, e.Intent), told: d.lastTold()})
+		h, err := c.handback(claim{cur: cur, old: old, ours: ours, has: has && touches(c, cur, e.Intent), told: d.lastTold(), keep: d.keeps(c, old, im.at)})
 		if err != nil {
 			return todo, nil, err
 		}
@@ -151,6 +151,7 @@ type claim struct {
 	cur, old, ours block
 	has            bool  // ours is the last proven write; else nothing was proven
 	told           *told // what this process wrote
+	keep           bool  // the reversion time stays as it is
 }
 
 // handback decides over one control.
@@ -287,6 +288,9 @@ func (c control) restore(k claim, ena, was int64) (handback, error) {
 		now, ok := k.cur.raw(name)
 		if !ok || !implemented {
 			continue
+		}
+		if k.keep && name == c.timer {
+			was = now
 		}
 		set = append(set, assign{name, was})
 		if now != was {

@@ -30,7 +30,7 @@ func (d *Device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 		Serial: f.serial, Map: string(f.method())}
 	s.Foreign = held(im)
 	for _, c := range all(im) {
-		s.Registers = append(s.Registers, c.registers(im.of(c.model))...)
+		s.Registers = append(s.Registers, c.registers(d.asFound(c, im.of(c.model)))...)
 		if c.setpoint {
 			s.Controlled = s.Controlled || inForce(im, c)
 			continue

@@ -80,3 +80,75 @@ func TestADayWearsOutLittle(t *testing.T) {
 		})
 	}
 }
+
+// Many dispatches in a day: the reversion time is put back as long as that
+// wears out little, stays armed after, and comes back on another day.
+func TestManyDispatchesInADayFitTheBudget(t *testing.T) {
+	const dispatches, budget = 90, 100
+	for _, k := range []struct {
+		name   string
+		models []drivertest.Model
+		role   flex.Role
+		order  flex.Target
+		timer  [2]int
+	}{
+		{"124", battery124(plain), flex.RoleStorage, set(4000), [2]int{124, 15}},
+		{"123", pv123(plain), flex.RolePV, limit(4000), [2]int{123, 7}},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := bank(40000, k.models)
+				d := open(t, b, sunspec.Config{Role: k.role, GridCharge: true})
+				plate, err := d.Open(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				toll := plate.Tolls[0]
+				if int(toll.Register.Addr) != int(b.Addr(uint16(k.timer[0]), k.timer[1])) || toll.Dispatch != 2 || toll.Day > budget {
+					t.Errorf("toll %+v", toll)
+				}
+				timer := func() uint16 { return b.Get(uint16(k.timer[0]), k.timer[1]) }
+				found, worn, told := b.Control(), 0, 0
+				one := func() flex.Receipt {
+					e := snapshot(t, d)
+					rec := apply(t, d, k.order)
+					e.Intent = rec.Holds
+					back, err := d.Release(t.Context(), e)
+					if err != nil || !back.Echo || back.Foreign {
+						t.Fatalf("%+v, %v", back, err)
+					}
+					for _, r := range append(rec.Wrote, back.Wrote...) {
+						if r.Persistent {
+							worn++
+						}
+					}
+					if again, err := d.Release(t.Context(), e); err != nil || !again.Echo || len(again.Wrote) > 0 {
+						t.Fatalf("again: %+v, %v", again, err)
+					}
+					return back
+				}
+				for n := range dispatches {
+					back := one()
+					if n == 0 && timer() != 0 {
+						t.Error("the first was not put back")
+					}
+					if left := timer() != 0; left != (len(back.Problems) > 0) {
+						t.Errorf("left armed: %v, told %v", left, back.Problems)
+					}
+					told += len(back.Problems)
+					time.Sleep(15 * time.Minute)
+				}
+				if worn > toll.Day || told == 0 {
+					t.Errorf("%d persistent writes, at most %d were told; %d were told of", worn, toll.Day, told)
+				}
+				time.Sleep(24 * time.Hour)
+				one()
+				for a, w := range b.Control() {
+					if found[a] != w {
+						t.Errorf("register %d: found %d, now %d", a, found[a], w)
+					}
+				}
+			})
+		})
+	}
+}
