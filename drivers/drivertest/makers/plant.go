@@ -24,6 +24,7 @@ type bounds struct {
 	charge, discharge float64 // W of the battery
 	pv                float64 // W harvested
 	out, in           float64 // W of AC, each as a magnitude
+	storageFirst      bool    // what does not go out is taken from the roof, not from the battery
 }
 
 func (p *plant) open() bounds {
@@ -50,6 +51,9 @@ func (p *plant) run(goal float64, b bounds, dt time.Duration) {
 	// on the roof; what it does not let in is not charged.
 	if over := p.pv + p.battery - min(b.out, p.rating); over > 0 {
 		less := min(over, max(p.battery, 0))
+		if b.storageFirst {
+			less = max(over-p.pv, 0)
+		}
 		p.battery -= less
 		p.pv = max(p.pv-(over-less), 0)
 	}
@@ -163,5 +167,7 @@ func or[T comparable](value, usual T) T {
 	}
 	return value
 }
+
+func s32(v float64) uint32 { return uint32(int32(v)) }
 
 func s16(v float64) uint16 { return uint16(int16(min(max(v, -32768), 32767))) }
