@@ -161,8 +161,6 @@ const (
 
 	openMin, openMax   = 500 * time.Millisecond, 30 * time.Second
 	retryMin, retryMax = 200 * time.Millisecond, 5 * time.Second
-
-	minTolerance = flex.Watts(50) // delivered: max(2 % of the rating, 50 W)
 )
 
 // withDefaults fills what is zero.

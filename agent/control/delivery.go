@@ -12,7 +12,7 @@ import (
 
 // Delivery says when an asset's power counts as not delivered.
 type Delivery struct {
-	Part  flex.Percent  // tolerance, of what is asked; never less than leastMiss
+	Part  flex.Percent  // tolerance, of what is asked
 	Power flex.Watts    // tolerance in its place; 0: Part counts
 	After time.Duration // it must have been missed for so long
 }
@@ -21,7 +21,6 @@ type Delivery struct {
 const (
 	missPart   flex.Percent = 500 // 5 %
 	missAfter               = time.Minute
-	leastMiss  flex.Watts   = 50
 	missedCalm              = 10 * time.Second // delivered for so long before the alarm ends
 	measureOld              = 30 * time.Second
 )
@@ -36,14 +35,6 @@ func (d Delivery) withDefaults() Delivery {
 	return d
 }
 
-// tolerance is how far the measured power may be off.
-func (d Delivery) tolerance(asked flex.Watts) flex.Watts {
-	if d.Power > 0 {
-		return d.Power
-	}
-	return max(leastMiss, asked.Abs()*flex.Watts(d.Part)/flex.Watts(flex.Full))
-}
-
 // missing is what is known of an asset that is asked for power. Only the
 // planner's goroutine touches it, but for raised.
 type missing struct {
@@ -51,6 +42,7 @@ type missing struct {
 	from   time.Time // it has been asked for that since
 	bad    time.Time // and missed since; zero: it is met
 	good   time.Time // met since, while the alarm is raised
+	met    time.Time // first met, of what is asked now
 	raised bool
 	ids    []flex.InstructionID
 }
@@ -90,6 +82,9 @@ func (c *Controller) judgeAsset(in allocate.Input, plan allocate.Plan, a *alloca
 	}
 	if !known || m.asked != asked {
 		m.asked, m.from, m.bad = asked, in.Now, time.Time{}
+		c.mu.Lock()
+		m.met = time.Time{}
+		c.mu.Unlock()
 	}
 	rule := c.cfg.Delivery[a.ID].withDefaults()
 	got, how, read := delivered(in, a, ds, asked)
@@ -97,11 +92,17 @@ func (c *Controller) judgeAsset(in allocate.Input, plan allocate.Plan, a *alloca
 	if asked < 0 {
 		lack = -lack
 	}
-	tolerance := rule.tolerance(asked)
+	tolerance := rule.tolerance(asked, c.grain(a))
 	missed := !read || lack > tolerance || -lack > tolerance && !a.Free
 	switch {
 	case !missed:
 		m.bad = time.Time{}
+		if m.met.IsZero() {
+			c.mu.Lock()
+			m.met = time.Now()
+			c.mu.Unlock()
+			c.cfg.OnChange()
+		}
 		if m.good.IsZero() {
 			m.good = in.Now
 		}
@@ -150,6 +151,18 @@ func (c *Controller) judged(id flex.AssetID, m *missing) {
 		c.cfg.Health.Clear(CodeNotDelivered, string(id))
 		c.cfg.OnChange()
 	}
+}
+
+// grain is what the setpoints of the asset's devices can tell apart together.
+func (c *Controller) grain(a *allocate.Asset) (sum flex.Watts) {
+	for _, id := range a.Devices {
+		if s := c.byID[id]; s != nil {
+			s.mu.Lock()
+			sum += s.plate.Step
+			s.mu.Unlock()
+		}
+	}
+	return sum
 }
 
 // settling is how long the asset's devices may take after a change.
@@ -285,4 +298,17 @@ func (c *Controller) missingOf(id flex.InstructionID) bool {
 		}
 	}
 	return false
+}
+
+// metBy is since when every asset of the dispatch has given what is asked of
+// it, zero while one does not; mu is held.
+func (c *Controller) metBy(shares []flex.AssetShare) (at time.Time, all bool) {
+	for _, sh := range shares {
+		m := c.missed[sh.Asset]
+		if m == nil || m.met.IsZero() {
+			return time.Time{}, false
+		}
+		at = later(at, m.met)
+	}
+	return at, true
 }

@@ -134,12 +134,45 @@ func TestWhatAnAssetDelivers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is less than asked is not delivered, however large the device, and
+// whether the device or the plan keeps it back.
+func TestLessThanAskedIsNotDelivered(t *testing.T) {
 	for _, tc := range []struct {
-		d    Delivery
-		want flex.Watts
-	}{{Delivery{}, 250}, {Delivery{Part: 1000}, 500}, {Delivery{Power: 7}, 7}, {Delivery{Part: 10}, 50}} {
-		if got := tc.d.withDefaults().tolerance(-5000); got != tc.want {
-			t.Errorf("%+v: tolerance %v, want %v", tc.d, got, tc.want)
-		}
+		name  string
+		asked flex.Watts
+		gives flex.Watts
+		rated flex.Watts // the share of it that the plan may tell
+		want  bool
+	}{
+		{"310 W of 500 W of a device of 10 kW", 500, 310, 0, false},
+		{"460 W of 500 W", 500, 460, 0, true},
+		{"all that is told, and half of what is asked", 5000, 2500, 2500, false},
+		{"nothing of 40 W", 40, 0, 0, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d := &device{id: "bat", gives: func(flex.Watts) flex.Watts { return tc.gives }}
+				r := newRig(t, nil, false, d)
+				r.c.slots[0].set.MaxPower = tc.rated
+				r.start()
+				defer r.kill()
+				r.board.change(func(b *board) {
+					b.running = []flex.Dispatch{wants("i1", d, tc.asked, time.Now(), time.Now().Add(time.Hour))}
+				})
+				time.Sleep(100 * time.Second)
+				p := r.c.Progress()["i1"]
+				if got := !p.DeliverAt.IsZero(); got != tc.want || p.Delivering == nil || *p.Delivering != got {
+					t.Errorf("delivered %v, want %v: %+v", got, tc.want, p)
+				}
+				if acting := !p.ActingAt.IsZero(); acting != (tc.gives != 0) {
+					t.Errorf("acting %v at %v", acting, tc.gives)
+				}
+				if r.alarms.is("not_delivered asset-bat") == tc.want {
+					t.Error("the alarm and the proof do not agree")
+				}
+			})
+		})
 	}
 }

@@ -44,6 +44,7 @@ type device struct {
 	intents   [][]flex.Register
 	before    func() // called before each write
 	ignores   bool
+	gives     func(flex.Watts) flex.Watts // what it makes of a setpoint
 	foreign   *flex.Refusal
 	neutral   int
 	arm       *flex.Register // written with a setpoint unless it stands
@@ -111,6 +112,9 @@ func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 	w, soc, acting := flex.Watts(-200), flex.Percent(5000), d.told != nil
 	if d.told != nil && !d.ignores {
 		w = *d.told
+		if d.gives != nil {
+			w = d.gives(w)
+		}
 	}
 	if d.role == flex.RolePV {
 		w = d.sun

@@ -20,7 +20,7 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 	now := c.cfg.Steady()
 	sums := map[flex.InstructionID]*account{}
 	for _, d := range running {
-		sums[d.ID] = &account{short: short[d.ID], wants: d.Wants(now)}
+		sums[d.ID] = &account{short: short[d.ID], wants: d.Wants(now), shares: d.Shares}
 		c.local(sums[d.ID], d, holds)
 	}
 	for _, s := range c.slots {
@@ -39,7 +39,13 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 	defer c.mu.Unlock()
 	for id, a := range sums {
 		a.missing = a.missing || a.wants && c.missingOf(id)
-		out[id] = a.close()
+		p := a.close()
+		if met, all := c.metBy(a.shares); all && !p.DeliverAt.IsZero() {
+			p.DeliverAt = later(p.DeliverAt, met)
+		} else {
+			p.DeliverAt = time.Time{} // what was told is given, and less was told than asked
+		}
+		out[id] = p
 	}
 	return out
 }
@@ -69,6 +75,7 @@ type account struct {
 	p       flex.Progress
 	short   allocate.Shortfall
 	wants   bool
+	shares  []flex.AssetShare
 	devices []flex.DeviceID
 
 	parts    int // devices with a target for it

@@ -152,7 +152,7 @@ func (s *slot) proven(t flex.Target, rec flex.Receipt) {
 	if at.IsZero() {
 		at = time.Now().UTC()
 	}
-	if s.told.Order != t.Order || (rec.Effective-s.power).Abs() > s.tolerance() || s.changed.IsZero() {
+	if s.told.Order != t.Order || (rec.Effective-s.power).Abs() > max(s.tolerance(rec.Effective), s.tolerance(s.power)) || s.changed.IsZero() {
 		s.changed, s.deliver, s.badSince = at, nil, time.Time{}
 		s.proof = flex.Proof{Device: s.id(), FirstSent: s.proof.FirstSent}
 		s.noteClear(CodeNotDelivering)

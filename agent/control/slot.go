@@ -130,12 +130,6 @@ func (s *slot) limited() flex.Nameplate {
 	return p
 }
 
-// tolerance is how far the measured power may be off: max(2 % of the rating, 50 W).
-func (s *slot) tolerance() flex.Watts {
-	rating := max(s.plate.MaxPower, s.plate.MaxCharge, s.plate.MaxDischarge)
-	return max(minTolerance, rating/50)
-}
-
 // wanted tells whether a target asks for writes.
 func wanted(t flex.Target) bool {
 	return !t.Observe && (t.Order == flex.OrderSet || t.Order == flex.OrderCap)

@@ -89,7 +89,7 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 	no := false
 	s.deliver = &no
 	s.c.cfg.Health.Raise(CodeNotDelivering, string(s.id()),
-		fmt.Sprintf("%s was told %s %v and gives %v, tolerance %v", s.id(), s.told.Order, s.power, *r.Power, s.tolerance()))
+		fmt.Sprintf("%s was told %s %v and gives %v, tolerance %v", s.id(), s.told.Order, s.power, *r.Power, s.tolerance(s.power)))
 	s.c.cfg.OnChange()
 }
 
@@ -97,14 +97,14 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 // against us.
 func (s *slot) judgeActing(r flex.Reading) {
 	against := r.Acting != nil && !*r.Acting
-	if s.told.Order == flex.OrderCap && r.Limit != nil && (*r.Limit-s.power).Abs() > s.tolerance() {
+	if s.told.Order == flex.OrderCap && r.Limit != nil && (*r.Limit-s.power).Abs() > s.tolerance(s.power) {
 		against = true
 	}
 	if against && r.At.Sub(s.sentAt) >= time.Second && s.verifyAt.Sub(r.At) < verifyEvery/2 && s.meddled.IsZero() {
 		s.suspect = true
 		poke(s.unit.wake)
 	}
-	if r.Acting == nil || !*r.Acting {
+	if r.Acting == nil || !*r.Acting || !acts(s.told.Order, s.power, r.Power) {
 		return
 	}
 	if s.proof.ActingAt.IsZero() {
@@ -124,7 +124,7 @@ func (s *slot) met(measured flex.Watts) bool {
 	if s.told.Order == flex.OrderSet {
 		off = off.Abs()
 	}
-	return off <= s.tolerance()
+	return off <= s.tolerance(s.power)
 }
 
 // delivered notes that the watts are there.
