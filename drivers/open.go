@@ -147,6 +147,16 @@ func (s *Set) Quiet(dev flex.DeviceID, until time.Time) {
 	}
 }
 
+// Breaks counts what may have left a request on its way to the device, see
+// [modbus.Stats]. A release that was proven while the count stood still since
+// before the first write has nothing behind it that could still arrive.
+func (s *Set) Breaks(dev flex.DeviceID) uint64 {
+	if e, ok := s.endpoints[s.at[dev]]; ok {
+		return e.Stats().Breaks
+	}
+	return 0
+}
+
 // Stats tells what each endpoint has carried.
 func (s *Set) Stats() map[string]modbus.Stats {
 	out := make(map[string]modbus.Stats, len(s.endpoints))

@@ -62,18 +62,13 @@ func NewEndpoint(addr string, q Quirks, log *slog.Logger) *Endpoint {
 		addr:  addr,
 		q:     q.withDefaults(),
 		log:   log.With("endpoint", addr),
-		dial:  dialTCP,
 		wake:  make(chan struct{}, 1),
 		turn:  make(chan struct{}, 1),
 		units: map[byte]*unit{},
 	}
+	e.dial = dialer(maxMisses * e.q.Timeout)
 	e.owner = newOwner(e)
 	return e
-}
-
-func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", addr)
 }
 
 // Do queues the request and waits for its answer. A context that ends while
@@ -189,7 +184,7 @@ func (e *Endpoint) patienceWith(r Request) time.Duration {
 	return min(max(cutFactor*e.stats.Latency, cutLeast), e.q.Timeout/2)
 }
 
-// cut ends a flight from outside by closing its socket.
+// cut ends a flight from outside by resetting its connection.
 func (e *Endpoint) cut(f *flight, cause error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -106,6 +106,11 @@ func (o *owner) settleLine(j *job, err, cause error, full, patient bool, done ti
 	if l.wrote {
 		e.account(j.req, err, cause == nil && silent(err, patient, l.wrote), done)
 	}
+	ends := cause != nil || o.isFatal(err)
+	if l.wrote && (ends || j.req.isWrite() && unresolved(err)) {
+		e.stats.Breaks++
+		e.stats.BrokeAt = done
+	}
 	e.stats.Late += l.late
 	l.late = 0
 	if answered(err) {
@@ -117,7 +122,7 @@ func (o *owner) settleLine(j *job, err, cause error, full, patient bool, done ti
 	case cause != nil:
 		o.hangUp() // our own doing, not a failure of the device
 		e.log.Info("connection cut", "request", j.req.String(), "reason", cause)
-	case o.isFatal(err):
+	case ends:
 		o.drop(err)
 	}
 	if l.proven {
@@ -132,6 +137,15 @@ func answered(err error) bool {
 	}
 	var exception *Exception
 	return errors.As(err, &exception)
+}
+
+// unresolved reports whether a request may yet be carried out after err.
+func unresolved(err error) bool {
+	var exception *Exception
+	if errors.As(err, &exception) {
+		return exception.uncertain()
+	}
+	return !answered(err)
 }
 
 // conclude settles the job, or puts it back at the head of its lane: if the

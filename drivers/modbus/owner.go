@@ -220,6 +220,7 @@ func (o *owner) drop(err error) {
 	o.failed(err)
 }
 
+// hangUp resets the connection, see dialer.
 func (o *owner) hangUp() {
 	o.line.conn.Close()
 	o.line, o.lib = nil, nil

@@ -27,6 +27,12 @@ type Stats struct {
 	Latency     time.Duration // moving average of answered requests, gaps not counted
 	PeakLatency time.Duration // slowly forgotten maximum of the same
 
+	// Breaks counts what may have left a request on its way to the device: a
+	// write without its answer, and a connection that ended, or was cut, under
+	// a request. As long as it stands still, whatever was sent was answered.
+	Breaks  uint64
+	BrokeAt time.Time // the last of them
+
 	LastError   string
 	LastErrorAt time.Time
 
