@@ -105,8 +105,12 @@ func (b *bench) judge(ctx context.Context) error {
 				continue // it did not answer yet, only measures, or was judged
 			}
 			found := b.shelf.Standing(st.ID, st.Plate, b.required)
-			if _, _, err := b.shelf.Get(st.ID); errors.Is(err, commission.ErrNone) && !b.required {
+			record, _, err := b.shelf.Get(st.ID)
+			if errors.Is(err, commission.ErrNone) && !b.required {
 				found.Missing = "" // nobody asked for one
+			}
+			if err == nil && found.Missing == "" && found.Refusal == nil {
+				b.control.Resume(st.ID, record.At) // proven since
 			}
 			b.keep(st.ID, found)
 			plates[st.ID] = plate

@@ -79,7 +79,7 @@ func (a *Agent) buildControl() {
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter, Delivery: delivery(cfg.Assets),
-		Plan: a.plan, Decide: allocate.Decide, Prepare: a.preparations, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp, Steady: a.wall.Steady,
+		Plan: a.plan, Decide: allocate.Decide, Prepare: a.preparations, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Distrusts: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp, Steady: a.wall.Steady,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
 		OnReading: a.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})

@@ -54,6 +54,16 @@ func (v *view) note(ctx context.Context, what string, id flex.DeviceID, by, text
 	}
 }
 
+// Resume lets a device be controlled again that did the contrary of what it was told.
+func (v *view) Resume(ctx context.Context, id flex.DeviceID, by string) error {
+	now, _ := v.a.wall.Now()
+	if !v.a.control.Resume(id, now.Add(time.Second)) {
+		return flex.Refuse(flex.ReasonConflict, "nothing stands against %s: it did not do the contrary of what it was told", id)
+	}
+	v.note(ctx, "device.resumed", id, by, "it may be controlled again")
+	return nil
+}
+
 // Commission begins to try a device.
 func (v *view) Commission(ctx context.Context, id flex.DeviceID, o local.CommissionOrder, by string) error {
 	err := v.a.bench.desk.Start(commission.Order{Device: id, By: by,

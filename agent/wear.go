@@ -45,6 +45,31 @@ func (w wearBook) PutDays(list []flex.DayEnergy) error {
 	return w.db.PutSetting(daysKey, raw)
 }
 
+// distrustsKey is where it is kept which devices are not controlled any more.
+const distrustsKey = "distrusts"
+
+// LoadDistrusts gives the devices that did the contrary of what they were told.
+func (w wearBook) LoadDistrusts() ([]flex.Distrust, error) {
+	raw, ok, err := w.db.Setting(distrustsKey)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var list []flex.Distrust
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, fmt.Errorf("the list is damaged: %w", err)
+	}
+	return list, nil
+}
+
+// PutDistrusts keeps them.
+func (w wearBook) PutDistrusts(list []flex.Distrust) error {
+	raw, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("cannot encode the list: %w", err)
+	}
+	return w.db.PutSetting(distrustsKey, raw)
+}
+
 // Load gives the counts that are kept.
 func (w wearBook) Load(context.Context) ([]flex.Wear, error) {
 	raw, ok, err := w.db.Setting(wearKey)

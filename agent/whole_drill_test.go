@@ -38,3 +38,31 @@ func TestADrillMovesTheDevicesAndIsMarkedAsATest(t *testing.T) {
 		t.Errorf("%d: %s", code, out)
 	}
 }
+
+// A device that does the opposite of what it is told is handed back within
+// 5 s, the drill fails and says why, and the device stays free until a person
+// lets it be controlled again.
+func TestAReversedDeviceIsHandedBackAndLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2, Reversed: true})}})
+	s.inside()
+	out, code := s.command("drill", "z8mpC6x", "--real", "--import", "--power", "700 W", "--for", "15s", "--yes")
+	if code == 0 || s.devices[0].Controlled() {
+		t.Fatalf("%d, controlled %v: %s", code, s.devices[0].Controlled(), out)
+	}
+	id := regexp.MustCompile(`drill-[0-9A-Z]{26}`).FindString(out)
+	s.await(10*time.Second, "its record ends", func() bool { rec, ok := s.record(id); return ok && rec.State.Final() })
+	rec, _ := s.record(id)
+	if !rec.Has(flex.DeviceFailed) || !rec.Has(flex.Partial) || rec.Reason != "" && rec.Reason != flex.ReasonContraryPower {
+		t.Errorf("%s %v %s %s", rec.State, rec.Conditions, rec.Reason, rec.Text)
+	}
+	if out, code := s.command("status"); code != 0 || !strings.Contains(out, "which is the opposite") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := s.command("device", "resume", "bat1"); code != 0 || !strings.Contains(out, "may be controlled again") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if out, code := s.command("device", "resume", "bat1"); code != 4 {
+		t.Errorf("%d: %s", code, out)
+	}
+}

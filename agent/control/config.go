@@ -114,6 +114,7 @@ type Config struct {
 	Journal   Journal
 	Budget    Budget         // nil: counts do not survive the process
 	Days      Days           // nil: nor do the energies of the day
+	Distrusts Distrusts      // nil: nor which devices did the contrary of what they were told
 	Zone      *time.Location // in which days begin; nil: UTC
 	Lost      bool           // the journal was lost: bring every device to neutral
 	Stamp     func() flex.Stamp

@@ -28,6 +28,9 @@ type Controller struct {
 	end   context.CancelFunc
 	books sync.WaitGroup
 	wear  *wear
+
+	distrusts chan struct{} // they changed
+
 	daily *daily
 
 	mu      sync.Mutex
@@ -52,7 +55,7 @@ type alert struct{ code, subject string }
 // New builds a controller; nothing is written before Recover or Run.
 func New(cfg Config) *Controller {
 	cfg = cfg.withDefaults()
-	c := &Controller{cfg: cfg, log: cfg.Log, byID: map[flex.DeviceID]*slot{}, wake: make(chan struct{}, 1), ready: make(chan struct{}),
+	c := &Controller{cfg: cfg, log: cfg.Log, byID: map[flex.DeviceID]*slot{}, wake: make(chan struct{}, 1), distrusts: make(chan struct{}, 1), ready: make(chan struct{}),
 		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}, missed: map[flex.AssetID]*missing{}}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
@@ -124,6 +127,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	part(c.planner)
 	part(c.forecaster)
 	part(c.keepDays)
+	part(c.writeDistrusts)
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -51,7 +51,13 @@ type device struct {
 	armed     bool
 	forgets   bool // the arming is lost with every write
 	armings   int
-	audit     func(controlled bool) // called with every write
+	audit     func(controlled bool)      // called with every write
+	own       func(time.Time) flex.Watts // what it does when free; nil: -200 W
+	denies    bool                       // it says that it does not act
+	rate      flex.Watts                 // W/s at most; 0: at once
+	power     flex.Watts                 // now, with a rate
+	moved     time.Time
+	shines    func(time.Time) flex.Watts // of a hybrid
 }
 
 func (d *device) ID() flex.DeviceID { return d.id }
@@ -110,12 +116,16 @@ func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 	d.lapse()
 	d.reads++
 	w, soc, acting := flex.Watts(-200), flex.Percent(5000), d.told != nil
+	if d.own != nil {
+		w = d.own(time.Now())
+	}
 	if d.told != nil && !d.ignores {
 		w = *d.told
 		if d.gives != nil {
 			w = d.gives(w)
 		}
 	}
+	w = d.ramp(w)
 	if d.role == flex.RolePV {
 		w = d.sun
 		if d.told != nil {
@@ -123,11 +133,32 @@ func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 		}
 	}
 	r := flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting}
+	if d.own != nil { // it does not say
+		r.Acting = nil
+	}
+	if d.denies {
+		r.Acting = new(bool)
+	}
+	if d.shines != nil {
+		battery := w - d.shines(time.Now())
+		r.Battery = &battery
+	}
 	if d.role == flex.RolePV && d.told != nil {
 		limit := *d.told
 		r.Limit = &limit
 	}
 	return r, nil
+}
+
+// ramp moves the power towards w.
+func (d *device) ramp(w flex.Watts) flex.Watts {
+	now := time.Now()
+	if d.rate > 0 && !d.moved.IsZero() {
+		most := d.rate * flex.Watts(now.Sub(d.moved)/time.Millisecond) / 1000
+		w = w.Clamp(d.power-most, d.power+most)
+	}
+	d.power, d.moved = w, now
+	return w
 }
 
 func (d *device) Snapshot(ctx context.Context) (flex.Snapshot, error) {

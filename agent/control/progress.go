@@ -99,7 +99,7 @@ func (s *slot) account(sums map[flex.InstructionID]*account) {
 		}
 	}
 	for id, a := range sums {
-		if a.wants && slices.Contains(a.devices, s.id()) && (s.own.off || s.fails >= offlineAfter || !s.online() && s.opens+s.misses > 0 || s.openWait > openMin) {
+		if a.wants && slices.Contains(a.devices, s.id()) && (s.own.off || s.distrusted != nil || s.fails >= offlineAfter || !s.online() && s.opens+s.misses > 0 || s.openWait > openMin) {
 			a.p.Failed = append(a.p.Failed, s.id())
 		}
 		if a.wants && slices.Contains(a.devices, s.id()) && s.untried() {

@@ -64,6 +64,9 @@ func (c *Controller) adopt(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the journal of devices: %w", err)
 	}
+	if err := c.adoptDistrusts(); err != nil {
+		return err
+	}
 	c.loadWear(ctx)
 	now := c.cfg.Steady()
 	running, holds := c.cfg.Board.Running(), c.cfg.Board.Holds()

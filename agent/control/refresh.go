@@ -152,6 +152,9 @@ func (s *slot) proven(t flex.Target, rec flex.Receipt) {
 	if at.IsZero() {
 		at = time.Now().UTC()
 	}
+	if !alike(s.told, t) || s.lost || s.own.pending || s.own.off {
+		s.aim(rec.Effective, at)
+	}
 	if s.told.Order != t.Order || (rec.Effective-s.power).Abs() > max(s.tolerance(rec.Effective), s.tolerance(s.power)) || s.changed.IsZero() {
 		s.changed, s.deliver, s.badSince = at, nil, time.Time{}
 		s.proof = flex.Proof{Device: s.id(), FirstSent: s.proof.FirstSent}

@@ -48,6 +48,7 @@ func (s *slot) released(rec flex.Receipt) {
 	s.fails, s.clearing = 0, 0
 	s.meddled = time.Time{}
 	s.own.pending, s.own.off, s.own.checked = false, false, time.Time{}
+	s.corridor = corridor{}
 	s.wearing.light, s.wearing.rewrites = false, false
 	s.worked()
 	for _, v := range s.served {

@@ -65,27 +65,32 @@ type slot struct {
 	block    *flex.Refusal      // why it must not be controlled
 	blockTo  time.Time          // it is not tried again before
 	own      claim
-	wearing  thrift
-	neutral  bool      // bring to neutral first: the journal was lost
-	dueSince time.Time // since when a release is due
-	retryAt  time.Time // after a failure, not before
-	retry    time.Duration
-	fails    int           // writes that failed in a row
-	aside    time.Duration // its part goes to others for so long, since it takes no setpoint
-	asideTo  time.Time
-	err      string
-	clearing uint64 // version of the journal that a changed cap waits for
-	clearTo  time.Time
-	journal  time.Time // when the intent was last given to the book
-	proof    flex.Proof
-	sentAt   time.Time // last write
-	changed  time.Time // last change that delivery is judged from
-	opensAt  int       // opens at the last proof
-	verifyAt time.Time
-	meddled  time.Time // when others were last seen to write
-	deliver  *bool
-	badSince time.Time
-	served   map[flex.InstructionID]*served
+	corridor corridor // where the power may be
+	sights   []sight  // what it did lately
+	// distrusted tells that it did the contrary of what it was told; it is not
+	// controlled for a dispatch any more.
+	distrusted *flex.Distrust
+	wearing    thrift
+	neutral    bool      // bring to neutral first: the journal was lost
+	dueSince   time.Time // since when a release is due
+	retryAt    time.Time // after a failure, not before
+	retry      time.Duration
+	fails      int           // writes that failed in a row
+	aside      time.Duration // its part goes to others for so long, since it takes no setpoint
+	asideTo    time.Time
+	err        string
+	clearing   uint64 // version of the journal that a changed cap waits for
+	clearTo    time.Time
+	journal    time.Time // when the intent was last given to the book
+	proof      flex.Proof
+	sentAt     time.Time // last write
+	changed    time.Time // last change that delivery is judged from
+	opensAt    int       // opens at the last proof
+	verifyAt   time.Time
+	meddled    time.Time // when others were last seen to write
+	deliver    *bool
+	badSince   time.Time
+	served     map[flex.InstructionID]*served
 }
 
 // served is what one device did for one dispatch.

@@ -95,6 +95,9 @@ func (c *Controller) tick(now time.Time) time.Time {
 				continue
 			}
 			cmd := command{valid: true, target: t, ready: ready[t.Device], next: putOff(plan.Next, by)}
+			if s.distrusts() {
+				cmd.ready = nil
+			}
 			if withhold {
 				cmd.target, cmd.ready = withheld(t), nil
 			}
@@ -159,7 +162,8 @@ func (s *slot) hand(cmd command) {
 	if !alike(was, is) {
 		s.retryAt, s.retry = time.Time{}, 0
 	}
-	if len(cmd.ready) == 0 && !s.stands && !s.own.resting(time.Now()) {
+	tried := s.block != nil && s.block.Reason == flex.ReasonContraryPower && wanted(cmd.target) // by hand
+	if len(cmd.ready) == 0 && !s.stands && !s.own.resting(time.Now()) && !tried {
 		s.unblock()
 	}
 	s.noteDue(time.Now())
@@ -233,7 +237,10 @@ func (c *Controller) gather(now time.Time, on *desk) allocate.Input {
 func (s *slot) view() allocate.Device {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	foreign := s.block
+	foreign := s.standsAgainst()
+	if foreign == nil {
+		foreign = s.block
+	}
 	if foreign == nil {
 		foreign = s.c.cfg.Standing(s.id()).Refusal
 	}

@@ -73,6 +73,7 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 	if r.Power == nil {
 		return
 	}
+	s.judgeContrary(r, now)
 	if s.met(*r.Power) {
 		s.delivered(r.At)
 		return

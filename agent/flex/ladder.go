@@ -106,6 +106,9 @@ const (
 	ReasonSiteLimit  Reason = "site_limit"
 	ReasonOwnerLimit Reason = "owner_limit"
 
+	// ReasonContraryPower: the device did the contrary of what it was told.
+	ReasonContraryPower Reason = "contrary_power"
+
 	// Reasons for a refused notification.
 	ReasonMalformed  Reason = "malformed"
 	ReasonTooLarge   Reason = "too_large"

@@ -41,6 +41,16 @@ type Interference struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
+// Distrust is a device that did the opposite of what it was told, or more: it
+// is not controlled until somebody has looked.
+type Distrust struct {
+	Device DeviceID        `json:"device"`
+	Serial string          `json:"serial,omitempty"`
+	At     Stamp           `json:"at"`
+	Text   string          `json:"text"`
+	For    []InstructionID `json:"for,omitempty"`
+}
+
 // DayEnergy is what a device has discharged on a day of the site.
 type DayEnergy struct {
 	Device     DeviceID   `json:"device"`

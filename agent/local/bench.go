@@ -18,6 +18,9 @@ type Technician interface {
 	WriteRegisters(ctx context.Context, id flex.DeviceID, o WriteOrder, by string) (Written, error)
 	// UndoWrite takes the latest write by hand back.
 	UndoWrite(ctx context.Context, id flex.DeviceID, by string) (Written, error)
+	// Resume lets a device be controlled again that did the contrary of what it
+	// was told.
+	Resume(ctx context.Context, id flex.DeviceID, by string) error
 	// Commission begins to try a device; Commissioning tells how it goes, and
 	// has to be asked meanwhile: the run ends when nobody does.
 	Commission(ctx context.Context, id flex.DeviceID, o CommissionOrder, by string) error
@@ -71,6 +74,7 @@ type Commissioning struct {
 var benchRoutes = []route{
 	{"POST /v1/devices/{id}/write", act, (*Socket).writeRegisters},
 	{"POST /v1/devices/{id}/undo", act, (*Socket).undoWrite},
+	{"POST /v1/devices/{id}/resume", act, (*Socket).resume},
 	{"POST /v1/devices/{id}/commission", act, (*Socket).commission},
 	{"POST /v1/devices/{id}/commission/state", act, (*Socket).commissioning}, // keeps the run alive: no mere look
 	{"POST /v1/devices/{id}/commission/cancel", act, (*Socket).cancelCommissioning},
@@ -109,6 +113,14 @@ func (s *Socket) undoWrite(r *http.Request, by string) (any, error) {
 		return nil, err
 	}
 	return t.UndoWrite(r.Context(), device(r), by)
+}
+
+func (s *Socket) resume(r *http.Request, by string) (any, error) {
+	t, err := s.technician()
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, t.Resume(r.Context(), device(r), by)
 }
 
 // Bounds of a consent; the room that carries it out has its own.
@@ -168,6 +180,11 @@ func (c *Client) WriteRegisters(ctx context.Context, id flex.DeviceID, o WriteOr
 // UndoWrite takes the latest write by hand back.
 func (c *Client) UndoWrite(ctx context.Context, id flex.DeviceID) (out Written, err error) {
 	return out, c.Post(ctx, devicePath(id, "undo"), struct{}{}, &out)
+}
+
+// Resume lets a device be controlled again.
+func (c *Client) Resume(ctx context.Context, id flex.DeviceID) error {
+	return c.Post(ctx, devicePath(id, "resume"), struct{}{}, nil)
 }
 
 // Commission begins to try a device.

@@ -29,6 +29,10 @@ func (t *technician) WriteRegisters(_ context.Context, id flex.DeviceID, o Write
 func (t *technician) UndoWrite(_ context.Context, id flex.DeviceID, _ string) (Written, error) {
 	return Written{}, flex.Refuse(flex.ReasonNotOurs, "nothing was written to %s", id)
 }
+func (t *technician) Resume(_ context.Context, _ flex.DeviceID, by string) error {
+	t.by = by
+	return nil
+}
 func (t *technician) Commission(_ context.Context, _ flex.DeviceID, o CommissionOrder, _ string) error {
 	t.order = o
 	return nil
@@ -54,6 +58,9 @@ func TestATechnicianWritesAndCommissionsThroughTheSocket(t *testing.T) {
 	var refused *RefusedError
 	if _, err := c.UndoWrite(ctx, "bat1"); !errors.As(err, &refused) {
 		t.Errorf("a refusal became %v", err)
+	}
+	if bench.by = ""; c.Resume(ctx, "bat1") != nil || bench.by == "" {
+		t.Errorf("resumed by %q", bench.by)
 	}
 	if _, err := c.WriteRegisters(ctx, "bat1", WriteOrder{Values: []uint16{5}, Expect: []uint16{4, 4}}); err == nil {
 		t.Error("two values expected for one")

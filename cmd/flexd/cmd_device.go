@@ -47,6 +47,8 @@ func deviceCommand() command {
   watch [ID] [ADDRESS [COUNT]]  a live table, once a second, until Ctrl-C
   write ID ADDRESS VALUE …      write registers by hand; shows old and new, asks
   write ID --undo               take the latest write by hand back
+  resume ID                     control it again after it did the contrary of
+                                what it was told
   commission ID                 nudge it by 5 % of its rating for a minute each
                                 way, judge it by the meter, and sign the result
   commission ID --show          the record, its signature verified
@@ -115,6 +117,7 @@ func verbs() map[string]verb {
 		"read":       {direct: true, needs: 1, most: 3, codes: reads, run: deviceRead},
 		"watch":      {most: 3, codes: reads, run: deviceWatch},
 		"write":      {needs: 1, most: 125, codes: writes, run: deviceWrite},
+		"resume":     {needs: 1, most: 1, run: deviceResume},
 		"commission": {needs: 1, most: 1, run: deviceCommission},
 	}
 }

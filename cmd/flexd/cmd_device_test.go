@@ -68,6 +68,7 @@ func (w *workshop) WriteRegisters(_ context.Context, id flex.DeviceID, o local.W
 	return local.Written{Device: id, Addr: o.Addr, Old: o.Expect, New: o.Values, Now: o.Values}, nil
 }
 
+func (w *workshop) Resume(context.Context, flex.DeviceID, string) error { return nil }
 func (w *workshop) UndoWrite(_ context.Context, id flex.DeviceID, _ string) (local.Written, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

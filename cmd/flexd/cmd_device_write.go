@@ -114,3 +114,12 @@ func deviceUndo(ctx context.Context, o *options, b *bench, c *local.Client, id f
 	}
 	return o.print(done, func(w io.Writer) { changes(w, done.Addr, done.Old, done.New) })
 }
+
+// deviceResume lets a device be controlled again.
+func deviceResume(ctx context.Context, o *options, _ *bench, id flex.DeviceID, _ []string) error {
+	if err := local.Dial(o.socket).Resume(ctx, id); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(o.out, "%s may be controlled again\n", id)
+	return err
+}

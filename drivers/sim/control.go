@@ -151,6 +151,12 @@ func (d *Device) limits(rated, charge, discharge float64) limits {
 		}
 	}
 	d.storageLimits(&l)
+	if d.opt.Reversed {
+		l.set = -l.set
+		if l.stored {
+			l.lo, l.hi = -l.hi, -l.lo
+		}
+	}
 	return l
 }
 

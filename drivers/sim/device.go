@@ -33,6 +33,8 @@ type Options struct {
 	NeverReverts bool
 	// IgnoresControl stores what is written, reads it back, and does nothing.
 	IgnoresControl bool
+	// Reversed does the opposite of a setpoint.
+	Reversed bool
 	// NoForcedRates treats a negative rate of model 124 as zero.
 	NoForcedRates bool
 	// RearmOnEnable restarts the timers of model 704 only when the enable
