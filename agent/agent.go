@@ -111,6 +111,7 @@ func (a *Agent) raiseAtStart() {
 	if a.db.Lost() {
 		a.health.Raise(codeStateLost, "", "the state file was damaged or missing: it is kept aside, and a backup or an empty one is in use")
 	}
+	a.tellDamaged()
 }
 
 // Run starts everything in order and serves until ctx ends, then hands the

@@ -29,7 +29,6 @@ import (
 const (
 	stateFile   = "state.db"
 	seriesFile  = "series.db"
-	backupFile  = "state.db.backup"
 	refusedName = "refused"
 )
 
@@ -43,6 +42,7 @@ const (
 const (
 	codeConfigBroken = "config_broken"
 	codeStateLost    = "state_lost"
+	codeStateDamaged = "state_damaged"
 	codeBackup       = "backup_failed"
 )
 
@@ -52,6 +52,7 @@ func items(commissioning bool) []health.Item {
 	own := []health.Item{
 		{Code: codeConfigBroken, Severity: health.Alarm, Title: "The configuration is broken"},
 		{Code: codeStateLost, Severity: health.Alarm, Title: "The state was lost"},
+		{Code: codeStateDamaged, Severity: health.Alarm, Title: "A stored value is damaged"},
 		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
 		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again"},
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
@@ -112,6 +113,7 @@ func (a *Agent) upkeep(ctx context.Context) error {
 }
 
 func (a *Agent) maintain(ctx context.Context) {
+	a.tellDamaged()
 	reached := a.wall.Reached() // never ahead of the true time, whatever the clock shows
 	if err := putNumber(a.db, settingFloor, uint64(max(0, reached.Unix()))); err != nil {
 		a.log.Warn("cannot store the clock's floor", "error", err)
@@ -121,11 +123,18 @@ func (a *Agent) maintain(ctx context.Context) {
 			a.log.Warn("cannot prune the state", "error", err)
 		}
 	}
-	if err := a.db.Backup(ctx, filepath.Join(a.conf.cfg.Data, backupFile)); err != nil && ctx.Err() == nil {
+	if err := a.db.Backup(ctx); err != nil && ctx.Err() == nil {
 		a.health.Raise(codeBackup, "", err.Error())
 		return
 	}
 	a.health.Clear(codeBackup, "")
+}
+
+// tellDamaged raises an alarm for every stored value that could not be read.
+func (a *Agent) tellDamaged() {
+	for _, d := range a.db.Damaged() {
+		a.health.Raise(codeStateDamaged, d.Bucket+" "+d.Key, d.Error+": it was left out, and kept in state.db for support")
+	}
 }
 
 // hash names a configuration's text.

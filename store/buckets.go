@@ -26,19 +26,20 @@ var (
 	bSettings     = []byte("config")              // name
 	bIntervals    = []byte("intervals")           // 2 bytes of minutes + 8 bytes of unix seconds + asset id → run of intervals
 	bNominations  = []byte("nominations")         // asset id
+	bAside        = []byte("aside")               // bucket + "/" + key of a value that could not be read → that value
 	bOutbox       = []byte("outbox")              // stream → bucket of 8 bytes of sequence
 )
 
 // allBuckets is made in one go with a new file, and completed on open: adding
 // a bucket is an expand-only change.
 var allBuckets = [][]byte{bMeta, bInbox, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
-	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bIntervals, bNominations, bOutbox}
+	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bIntervals, bNominations, bAside, bOutbox}
 
 // The layout. A breaking change raises level, and an older program refuses
 // it; an addition that an older program may ignore raises sublevel.
 const (
 	level    = 1
-	sublevel = 0
+	sublevel = 1
 )
 
 var keyLevel = []byte("level")
@@ -47,4 +48,7 @@ var keyLevel = []byte("level")
 type layout struct {
 	Level    int `json:"level"`
 	Sublevel int `json:"sublevel"`
+	// Buckets are those that the file had when it was last opened: one that is
+	// missing was damaged. Empty in files of older releases.
+	Buckets []string `json:"buckets,omitempty"`
 }

@@ -24,7 +24,15 @@ func (db *DB) Commit(ctx context.Context, c flex.Changes) error {
 			return err
 		}
 	}
-	return db.update(ctx, func(tx *bbolt.Tx) error { return db.apply(tx, c) })
+	if err := db.update(ctx, func(tx *bbolt.Tx) error { return db.apply(tx, c) }); err != nil {
+		return err
+	}
+	if len(c.Holds)+len(c.HoldsGone) > 0 {
+		if err := db.writeHolds(); err != nil { // tried again with the next backup, which tells
+			db.log.Error("the holds are stored once, and not a second time", "error", err)
+		}
+	}
+	return nil
 }
 
 // room tells whether something new may be taken in. What is decided already,
@@ -68,6 +76,7 @@ func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the state: %w", err)
 	}
+	db.changed.Store(true)
 	db.giveBack()
 	return nil
 }
@@ -99,12 +108,12 @@ func (db *DB) applyOffers(tx *bbolt.Tx, c flex.Changes) error {
 			return err
 		}
 		o.Seq = seq
-		raw, err := encode(o)
+		key, id := seqKey(seq), []byte(o.Instruction.ID)
+		raw, err := encode(key, o)
 		if err != nil {
 			return err
 		}
-		key := seqKey(seq)
-		err = firstError(b.Put(key, raw), tx.Bucket(bUndecided).Put(key, []byte{1}), tx.Bucket(bLatest).Put([]byte(o.Instruction.ID), key))
+		err = firstError(b.Put(key, raw), mark(tx, bUndecided, key, true), tx.Bucket(bLatest).Put(id, sealed(id, key)))
 		if err != nil {
 			return err
 		}
@@ -121,7 +130,8 @@ func (db *DB) applyRecords(tx *bbolt.Tx, c flex.Changes) error {
 	for _, r := range c.Records {
 		id := []byte(r.ID)
 		if tx.Bucket(bRecords).Get(id) == nil {
-			if err := rising(tx, bByTime).Put(timeKey(r, db), id); err != nil {
+			key := timeKey(r, db)
+			if err := rising(tx, bByTime).Put(key, sealed(key, nil)); err != nil {
 				return err
 			}
 		}
@@ -146,7 +156,7 @@ func mark(tx *bbolt.Tx, bucket, id []byte, in bool) error {
 	if !in {
 		return tx.Bucket(bucket).Delete(id)
 	}
-	return tx.Bucket(bucket).Put(id, []byte{1})
+	return tx.Bucket(bucket).Put(id, sealed(id, nil))
 }
 
 // timeKey orders records by when they came.
@@ -239,11 +249,11 @@ func applySite(tx *bbolt.Tx, c flex.Changes) error {
 func (db *DB) applyAudit(tx *bbolt.Tx, c flex.Changes) error {
 	b := rising(tx, bAudit)
 	for _, a := range c.Audit {
-		raw, err := encode(a)
+		seq, err := b.NextSequence()
 		if err != nil {
 			return err
 		}
-		seq, err := b.NextSequence()
+		raw, err := encode(seqKey(seq), a)
 		if err != nil {
 			return err
 		}

@@ -1,69 +1,59 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"go.etcd.io/bbolt"
 )
 
-// backupSuffix names the backup beside the state file.
-const backupSuffix = ".backup"
-
-// restoreOrCreate puts the last good backup, else an empty file, at path.
+// restoreOrCreate puts the newest good backup, else an empty file, at path.
 // A cut at any point leaves path missing or whole, never half: the file is
-// made under another name, synced, and renamed.
+// made under another name, synced, and renamed. Only a backup that is proven
+// damaged is passed over.
 func restoreOrCreate(path string, o Options) error {
 	tmp := path + ".new"
 	_ = os.Remove(tmp) // of a start that was cut
-	if restore(path+backupSuffix, tmp, o) {
-		o.Log.Warn("the last backup of the state is in use", "file", path+backupSuffix)
-		return rename(tmp, path)
+	for _, backup := range []string{path + backupSuffix, path + olderSuffix} {
+		err := restore(backup, tmp)
+		bad := (*damage)(nil)
+		switch {
+		case err == nil:
+			o.Log.Warn("a backup of the state is in use", "file", backup)
+			return rename(tmp, path)
+		case errors.Is(err, fs.ErrNotExist):
+		case errors.As(err, &bad):
+			file, qerr := quarantine(backup)
+			o.Log.Error("a backup of the state is damaged and was kept aside", "file", file, "error", errors.Join(err, qerr))
+		default:
+			return fmt.Errorf("cannot read the backup %s: %w", backup, err)
+		}
 	}
 	b, err := bbolt.Open(tmp, 0o600, options(o.MaxSize))
 	if err != nil {
 		return fmt.Errorf("cannot make the state file: %w", err)
 	}
-	err = migrate(b)
+	err = migrate(b, true)
 	if err = firstError(err, b.Sync(), b.Close()); err != nil {
 		return fmt.Errorf("cannot make the state file: %w", err)
 	}
 	return rename(tmp, path)
 }
 
-// restore copies a good backup to tmp, and tells whether there was one.
-func restore(backup, tmp string, o Options) bool {
-	if _, err := os.Stat(backup); err != nil {
-		return false // opening would make one
-	}
-	b, err := openFile(backup, o)
-	if err != nil {
-		o.Log.Error("the backup of the state cannot be used", "error", err)
-		return false
-	}
-	if err := firstError(b.copyTo(tmp), b.Close()); err != nil {
-		o.Log.Error("the backup of the state cannot be copied", "error", err)
-		_ = os.Remove(tmp)
-		return false
-	}
-	return true
-}
-
-// copyTo writes a consistent, synced copy.
-func (db *DB) copyTo(tmp string) error {
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot make the copy: %w", err)
-	}
-	err = db.bolt.View(func(tx *bbolt.Tx) error {
-		_, err := tx.WriteTo(f)
+// restore copies a backup whose pages are proven.
+func restore(backup, tmp string) error {
+	if err := provePages(backup); err != nil {
 		return err
-	})
-	if err = firstError(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("cannot write the copy: %w", err)
 	}
-	return nil
+	in, err := os.Open(backup)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return writeFile(tmp, in.WriteTo)
 }
 
 // rename puts a synced file in place and makes the name durable.

@@ -97,8 +97,9 @@ func (db *DB) Intervals(ctx context.Context, id flex.AssetID, step time.Duration
 				continue
 			}
 			var run flex.Intervals
-			if err := decode(raw, &run); err != nil {
-				return err
+			if err := decode(k, raw, &run); err != nil {
+				db.skip(bIntervals, k, err)
+				continue
 			}
 			for _, i := range run.List() {
 				if !i.Start.Before(from) && i.Start.Before(to) {

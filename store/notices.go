@@ -22,7 +22,7 @@ func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.
 		fresh = false // the function may run twice
 		if old := tx.Bucket(bInbox).Get([]byte(n.ID)); old != nil {
 			var have flex.Notice
-			if err := decode(old, &have); err != nil {
+			if err := decode([]byte(n.ID), old, &have); err != nil {
 				return err
 			}
 			have.Seen++

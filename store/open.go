@@ -1,21 +1,18 @@
 package store
 
 import (
-	"bytes"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // DefaultMaxSize bounds the file: a year of a busy site fits many times.
@@ -40,20 +37,25 @@ type DB struct {
 	bolt *bbolt.DB
 	log  *slog.Logger
 	now  func() time.Time
+	path string
 	lost bool
 	most int64 // bytes of the file beyond which nothing new is taken in
 	page int64 // bytes
 	ids  ulids
 
 	commits atomic.Uint64
+	changed atomic.Bool // since the last backup
+	aside   *asideList
+	holds   sync.Mutex // serialises the second copy of the holds
 	once    sync.Once
 	err     error
 }
 
 // Open opens the state file at path, making it when it is not there. A file
-// that is damaged is kept aside as path.bad-N, and the last backup, else an
-// empty file, takes its place: Lost tells so. A file of a newer layout, and
-// one that another process uses, is an error.
+// that is proven damaged is kept aside as path.bad-N, and the better of the
+// two backups, else an empty file, takes its place: Lost tells so. Every other
+// error may pass and leaves all files as they are: [ErrLocked], [ErrNewer],
+// and whatever the system says.
 func Open(path string, o Options) (*DB, error) {
 	if o.MaxSize == 0 {
 		o.MaxSize = DefaultMaxSize
@@ -67,15 +69,16 @@ func Open(path string, o Options) (*DB, error) {
 		if err := restoreOrCreate(path, o); err != nil {
 			return nil, err
 		}
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot look at the state file: %w", err)
 	}
 	db, err := openFile(path, o)
-	var bad *damage
-	if errors.As(err, &bad) {
-		aside, qerr := quarantine(path)
+	if bad := (*damage)(nil); errors.As(err, &bad) {
+		file, qerr := quarantine(path)
 		if qerr != nil {
 			return nil, errors.Join(err, qerr)
 		}
-		o.Log.Error("the state file is damaged and was kept aside", "file", aside, "error", err)
+		o.Log.Error("the state file is damaged and was kept aside", "file", file, "error", err)
 		lost = true
 		if err := restoreOrCreate(path, o); err != nil {
 			return nil, err
@@ -85,107 +88,88 @@ func Open(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.lost = lost
+	db.lost = lost || db.aside.journal()
+	if err := db.keepHolds(lost); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 
-// damage is a file that cannot be used as it is.
-type damage struct{ err error }
-
-func (d *damage) Error() string { return fmt.Sprintf("damaged state file: %v", d.err) }
-func (d *damage) Unwrap() error { return d.err }
-
-// openFile opens and checks an existing file. bbolt may panic on a torn file:
-// that is damage, not an end.
-func openFile(path string, o Options) (db *DB, err error) {
-	var b *bbolt.DB
-	// The file is mapped: a torn one faults where it is read, which is a panic
-	// only when asked for.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = &damage{fmt.Errorf("panic: %v", r)}
-		}
-		if err != nil && b != nil {
-			_ = b.Close()
-		}
-	}()
-	b, err = bbolt.Open(path, 0o600, options(o.MaxSize))
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("another process has %s open: stop it first", path)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("cannot open the state file: %w", err)
-	case err != nil:
-		return nil, &damage{err}
-	}
-	if err = b.View(walk); err != nil {
-		return nil, &damage{err}
-	}
-	if err = migrate(b); err != nil {
+// openFile opens an existing file for writing once its pages are proven.
+func openFile(path string, o Options) (*DB, error) {
+	if err := provePages(path); err != nil {
 		return nil, err
 	}
-	return &DB{bolt: b, log: o.Log, now: o.Now, most: int64(o.MaxSize) - int64(o.MaxSize)/reserve, page: int64(b.Info().PageSize)}, nil
-}
-
-// options are the same wherever the file is opened: 4 KiB pages whatever the
-// kernel's are, since a commit writes whole pages.
-func options(maxSize int) *bbolt.Options {
-	return &bbolt.Options{Timeout: lockWait, PageSize: 4096, FreelistType: bbolt.FreelistMapType, MaxSize: maxSize}
-}
-
-// walk reads every key and value in this goroutine, where a fault can be
-// caught; the library's own check runs in one of its own, where it cannot.
-func walk(tx *bbolt.Tx) error {
-	return tx.ForEach(func(name []byte, b *bbolt.Bucket) error { return walkBucket(name, b, 0) })
-}
-
-// maxDepth is more than our buckets are nested; a damaged file may claim any.
-const maxDepth = 4
-
-func walkBucket(name []byte, b *bbolt.Bucket, depth int) error {
-	if b == nil || depth > maxDepth {
-		return fmt.Errorf("the bucket %q is not readable", name)
-	}
-	var last []byte
-	return b.ForEach(func(k, v []byte) error {
-		if last != nil && bytes.Compare(k, last) <= 0 {
-			return fmt.Errorf("the keys of bucket %q are out of order", name)
+	var (
+		b    *bbolt.DB
+		list = &asideList{}
+	)
+	err := guarded(func() (err error) {
+		if b, err = bbolt.Open(path, 0o600, options(o.MaxSize)); err != nil {
+			return judge(fmt.Errorf("cannot open the state file: %w", err))
 		}
-		last = k
-		if v == nil {
-			return walkBucket(k, b.Bucket(k), depth+1)
+		if err := migrate(b, false); err != nil {
+			return err
 		}
-		if len(v) > 0 && v[0] == '{' && !json.Valid(v) {
-			return fmt.Errorf("a value of bucket %q is torn", name)
-		}
-		return nil
+		return setAside(b, list, o.Log)
 	})
+	if err != nil {
+		if b != nil {
+			_ = guarded(b.Close)
+		}
+		return nil, err
+	}
+	db := &DB{bolt: b, log: o.Log, now: o.Now, path: path, most: int64(o.MaxSize) - int64(o.MaxSize)/reserve, page: int64(b.Info().PageSize), aside: list}
+	if err := guarded(db.mendIndexes); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
-// migrate brings the layout up to this program's, or refuses a newer one.
-func migrate(b *bbolt.DB) error {
+// options are the same wherever the file is opened.
+func options(maxSize int) *bbolt.Options {
+	return &bbolt.Options{Timeout: lockWait, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, MaxSize: maxSize}
+}
+
+// migrate brings the layout up to this program's, or refuses a newer one. Its
+// commit also proves that the file takes one.
+func migrate(b *bbolt.DB, fresh bool) error {
 	return b.Update(func(tx *bbolt.Tx) error {
 		var have layout
-		if meta := tx.Bucket(bMeta); meta != nil {
-			if raw := meta.Get(keyLevel); raw != nil {
-				if err := decode(raw, &have); err != nil {
-					return &damage{err}
+		meta := tx.Bucket(bMeta)
+		if !fresh && (meta == nil || meta.Get(keyLevel) == nil) {
+			return damaged("it has no layout record")
+		}
+		if !fresh {
+			if err := decode(keyLevel, meta.Get(keyLevel), &have); err != nil {
+				return &damage{err}
+			}
+			for _, name := range have.Buckets {
+				if tx.Bucket([]byte(name)) == nil {
+					return damaged("the bucket %s is gone", name)
 				}
 			}
 		}
 		if have.Level > level {
-			return fmt.Errorf("the state file has layout %d and this flexd knows %d: install the newer flexd again, or restore a backup", have.Level, level)
+			return fmt.Errorf("%w: it has layout %d and this flexd knows %d: install the newer flexd again, or restore a backup", ErrNewer, have.Level, level)
 		}
 		for _, name := range allBuckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("cannot make the bucket %s: %w", name, err)
 			}
 		}
-		if have.Level == level && have.Sublevel >= sublevel {
-			return nil
+		if err := sequences(tx); err != nil {
+			return err
 		}
-		raw, err := encode(layout{level, sublevel})
+		now := layout{Level: level, Sublevel: max(sublevel, have.Sublevel)}
+		err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+			now.Buckets = append(now.Buckets, string(name))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		raw, err := encode(keyLevel, now)
 		if err != nil {
 			return err
 		}
@@ -193,11 +177,26 @@ func migrate(b *bbolt.DB) error {
 	})
 }
 
-// tracesOfOlder tells whether a missing state file was there once: its backup
-// or the telemetry beside it remain.
+// sequences lifts the counters that number what is stored above the highest
+// number in use, where a damaged one would give it again.
+func sequences(tx *bbolt.Tx) error {
+	lift := func(b *bbolt.Bucket) error {
+		if k, _ := b.Cursor().Last(); len(k) == 8 && b.Sequence() < binary.BigEndian.Uint64(k) {
+			return b.SetSequence(binary.BigEndian.Uint64(k))
+		}
+		return nil
+	}
+	outbox := tx.Bucket(bOutbox)
+	err := outbox.ForEachBucket(func(name []byte) error { return lift(outbox.Bucket(name)) })
+	return firstError(err, lift(tx.Bucket(bOffers)), lift(tx.Bucket(bAudit)))
+}
+
+// tracesOfOlder tells whether a missing state file was there once: something
+// that only a running flexd leaves is beside it.
 func tracesOfOlder(path string) bool {
-	for _, trace := range []string{path + backupSuffix, filepath.Join(filepath.Dir(path), "series.db")} {
-		if _, err := os.Stat(trace); err == nil {
+	dir := filepath.Dir(path)
+	for _, trace := range []string{path + backupSuffix, path + olderSuffix, path + holdsSuffix, path + ".bad-1", filepath.Join(dir, "series.db"), filepath.Join(dir, "why.db")} {
+		if _, err := os.Lstat(trace); err == nil {
 			return true
 		}
 	}

@@ -24,7 +24,7 @@ func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
 		if m.ID, err = db.ids.next(db.now()); err != nil {
 			return err
 		}
-		raw, err := encode(m)
+		raw, err := encode(seqKey(m.Seq), m)
 		if err != nil {
 			return err
 		}
@@ -49,8 +49,9 @@ func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Messa
 		c := b.Cursor()
 		for k, raw := c.First(); k != nil && len(out) < n; k, raw = c.Next() {
 			var m flex.Message
-			if err := decode(raw, &m); err != nil {
-				return err
+			if err := decode(k, raw, &m); err != nil {
+				db.skip(bOutbox, k, err)
+				continue
 			}
 			out = append(out, m)
 		}

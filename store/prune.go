@@ -38,17 +38,6 @@ func (db *DB) pruneHard() error {
 	})
 }
 
-// Backup puts a consistent copy at path; a cut leaves the older one whole.
-func (db *DB) Backup(ctx context.Context, path string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := db.copyTo(path + ".new"); err != nil {
-		return err
-	}
-	return rename(path+".new", path)
-}
-
 // Check walks every page of the file, free ones included, for damage.
 func (db *DB) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -76,11 +65,10 @@ func collect(tx *bbolt.Tx, bucket []byte, old func(k, v []byte) (bool, error)) e
 	b := tx.Bucket(bucket)
 	var keys [][]byte
 	err := b.ForEach(func(k, v []byte) error {
-		gone, err := old(k, v)
-		if gone {
+		if gone, err := old(k, v); gone && err == nil { // what cannot be read is set aside at the next start
 			keys = append(keys, append([]byte(nil), k...))
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("cannot prune %s: %w", bucket, err)
@@ -98,9 +86,9 @@ func pruneRaw(tx *bbolt.Tx, before time.Time) error {
 }
 
 func pruneNotices(tx *bbolt.Tx, before time.Time) error {
-	return collect(tx, bInbox, func(_, v []byte) (bool, error) {
+	return collect(tx, bInbox, func(k, v []byte) (bool, error) {
 		var n flex.Notice
-		err := decode(v, &n)
+		err := decode(k, v, &n)
 		return n.State != flex.NoticeVerified && n.Received.Before(before), err
 	})
 }
@@ -108,7 +96,8 @@ func pruneNotices(tx *bbolt.Tx, before time.Time) error {
 // pruneRecords drops final records with their place in time.
 func pruneRecords(tx *bbolt.Tx, before time.Time) error {
 	records, open, owed, sights := tx.Bucket(bRecords), tx.Bucket(bOpen), tx.Bucket(bOwed), tx.Bucket(bSightings)
-	return collect(tx, bByTime, func(k, id []byte) (bool, error) {
+	return collect(tx, bByTime, func(k, _ []byte) (bool, error) {
+		id := k[8:]
 		if !timeOf(k).Before(before) || open.Get(id) != nil {
 			return false, nil
 		}
@@ -125,11 +114,11 @@ func pruneOffers(tx *bbolt.Tx, before time.Time) error {
 			return false, nil
 		}
 		var o flex.Offer
-		if err := decode(v, &o); err != nil || !o.Received.At.Before(before) {
+		if err := decode(k, v, &o); err != nil || !o.Received.At.Before(before) {
 			return false, err
 		}
 		id := []byte(o.Instruction.ID)
-		if string(latest.Get(id)) == string(k) {
+		if string(unsealed(latest.Get(id))) == string(k) {
 			return true, latest.Delete(id)
 		}
 		return true, nil
@@ -137,19 +126,16 @@ func pruneOffers(tx *bbolt.Tx, before time.Time) error {
 }
 
 func pruneAudit(tx *bbolt.Tx, before time.Time) error {
-	var failed error
-	err := deleteWhile(tx.Bucket(bAudit), func(_, v []byte) bool {
+	return deleteWhile(tx.Bucket(bAudit), func(k, v []byte) bool {
 		var a flex.Audit
-		failed = decode(v, &a)
-		return failed == nil && a.At.At.Before(before)
+		return decode(k, v, &a) == nil && a.At.At.Before(before)
 	})
-	return firstError(failed, err)
 }
 
 func pruneTombstones(tx *bbolt.Tx, before time.Time) error {
-	return collect(tx, bTombstones, func(_, v []byte) (bool, error) {
+	return collect(tx, bTombstones, func(k, v []byte) (bool, error) {
 		var t flex.Tombstone
-		err := decode(v, &t)
+		err := decode(k, v, &t)
 		return t.At.At.Before(before), err
 	})
 }

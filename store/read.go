@@ -20,8 +20,9 @@ func (db *DB) Undecided(ctx context.Context) ([]flex.Offer, error) {
 		offers := tx.Bucket(bOffers)
 		return tx.Bucket(bUndecided).ForEach(func(k, _ []byte) error {
 			var o flex.Offer
-			if err := decode(offers.Get(k), &o); err != nil {
-				return err
+			if err := decode(k, offers.Get(k), &o); err != nil {
+				db.skip(bOffers, k, err)
+				return nil
 			}
 			out = append(out, o)
 			return nil
@@ -33,7 +34,7 @@ func (db *DB) Undecided(ctx context.Context) ([]flex.Offer, error) {
 // LatestOffer is the newest offer of an instruction, decided or not.
 func (db *DB) LatestOffer(id flex.InstructionID) (o flex.Offer, ok bool, err error) {
 	err = db.bolt.View(func(tx *bbolt.Tx) error {
-		key := tx.Bucket(bLatest).Get([]byte(id))
+		key := unsealed(tx.Bucket(bLatest).Get([]byte(id)))
 		if key == nil {
 			return nil
 		}
@@ -42,7 +43,7 @@ func (db *DB) LatestOffer(id flex.InstructionID) (o flex.Offer, ok bool, err err
 			return nil
 		}
 		ok = true
-		return decode(raw, &o)
+		return decode(key, raw, &o)
 	})
 	return o, ok && err == nil, err
 }
@@ -72,7 +73,8 @@ func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error)
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bByTime).Cursor()
 		open, owed := tx.Bucket(bOpen), tx.Bucket(bOwed)
-		for k, id := c.Last(); k != nil && (q.Limit == 0 || len(out) < q.Limit); k, id = c.Prev() {
+		for k, _ := c.Last(); k != nil && (q.Limit == 0 || len(out) < q.Limit); k, _ = c.Prev() {
+			id := k[8:]
 			if !q.Since.IsZero() && timeOf(k).Before(q.Since) {
 				return nil
 			}
@@ -82,8 +84,9 @@ func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error)
 			var r flex.Record
 			if raw := tx.Bucket(bRecords).Get(id); raw == nil {
 				continue
-			} else if err := decode(raw, &r); err != nil {
-				return err
+			} else if err := decode(id, raw, &r); err != nil {
+				db.skip(bRecords, id, err)
+				continue
 			}
 			out = append(out, r)
 		}
@@ -134,8 +137,9 @@ func (db *DB) Replies(_ context.Context, limit int) ([]flex.Reply, error) {
 		c := tx.Bucket(bReplies).Cursor()
 		for k, raw := c.Last(); k != nil && len(out) < limit; k, raw = c.Prev() {
 			var r flex.Reply
-			if err := decode(raw, &r); err != nil {
-				return err
+			if err := decode(k, raw, &r); err != nil {
+				db.skip(bReplies, k, err)
+				continue
 			}
 			out = append(out, r)
 		}
@@ -164,8 +168,9 @@ func (db *DB) Audit(_ context.Context, since time.Time, limit int) ([]flex.Audit
 		c := tx.Bucket(bAudit).Cursor()
 		for k, raw := c.Last(); k != nil && (limit == 0 || len(out) < limit); k, raw = c.Prev() {
 			var a flex.Audit
-			if err := decode(raw, &a); err != nil {
-				return err
+			if err := decode(k, raw, &a); err != nil {
+				db.skip(bAudit, k, err)
+				continue
 			}
 			if a.At.At.Before(since) {
 				return nil

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"go.etcd.io/bbolt"
 )
@@ -21,9 +22,16 @@ func (db *DB) PutSetting(name string, raw []byte) error { return db.putBytes(bSe
 
 func (db *DB) bytes(bucket []byte, name string) (out []byte, ok bool, err error) {
 	err = db.bolt.View(func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(bucket).Get([]byte(name)); v != nil {
-			out, ok = append([]byte{}, v...), true
+		v := tx.Bucket(bucket).Get([]byte(name))
+		if v == nil {
+			return nil
 		}
+		plain, sound := noted([]byte(name), v)
+		if !sound {
+			db.skip(bucket, []byte(name), errors.New("a small value does not match its checksum"))
+			return nil
+		}
+		out, ok = append([]byte{}, plain...), true
 		return nil
 	})
 	return out, ok, err
@@ -33,5 +41,5 @@ func (db *DB) putBytes(bucket []byte, name string, raw []byte) error {
 	if old, ok, err := db.bytes(bucket, name); err == nil && ok && string(old) == string(raw) {
 		return nil
 	}
-	return db.update(context.Background(), func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(name), raw) })
+	return db.update(context.Background(), func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(name), note([]byte(name), raw)) })
 }

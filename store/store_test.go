@@ -195,7 +195,7 @@ func TestPruneByAgeKeepsWhatIsOpenOrUnsent(t *testing.T) {
 func TestANewerLayoutIsRefusedInPlainWords(t *testing.T) {
 	path := state(t)
 	db := mustOpen(t, path)
-	raw, _ := encode(layout{Level: level + 1})
+	raw, _ := encode(keyLevel, layout{Level: level + 1})
 	if err := db.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bMeta).Put(keyLevel, raw) }); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestADamagedFileIsKeptAsideAndTheBackupOpens(t *testing.T) {
 	path := state(t)
 	db := mustOpen(t, path)
 	commit(t, db, flex.Changes{Records: []flex.Record{record("i1", flex.Active, t0)}})
-	if err := db.Backup(t.Context(), path+backupSuffix); err != nil {
+	if err := db.Backup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	_ = db.Close()
@@ -256,10 +256,11 @@ func TestAMissingFileWithTracesCountsAsLost(t *testing.T) {
 	} else {
 		_ = db.Close()
 	}
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) != 1 {
-		t.Errorf("the first start leaves %v, want the state file alone", left)
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) != 2 {
+		t.Errorf("the first start leaves %v, want the state file and its holds", left)
 	}
 	_ = os.Remove(path)
+	_ = os.Remove(path + holdsSuffix)
 	_ = os.WriteFile(filepath.Join(filepath.Dir(path), "series.db"), []byte("x"), 0o600)
 	if !mustOpen(t, path).Lost() {
 		t.Error("a state file that vanished does not count as lost")

@@ -43,8 +43,8 @@ func rewrite[T any](tx *bbolt.Tx, bucket []byte, change func(key []byte, v *T) b
 	var changed []pair
 	err := tx.Bucket(bucket).ForEach(func(k, raw []byte) error {
 		var v T
-		if err := decode(raw, &v); err != nil {
-			return err
+		if decode(k, raw, &v) != nil {
+			return nil // it is set aside at the next start
 		}
 		if change(k, &v) {
 			changed = append(changed, pair{append([]byte(nil), k...), v})
@@ -62,9 +62,9 @@ func pruneReplies(tx *bbolt.Tx, before time.Time) error {
 }
 
 func pruneUnavailable(tx *bbolt.Tx, before time.Time) error {
-	return collect(tx, bUnavailable, func(_, v []byte) (bool, error) {
+	return collect(tx, bUnavailable, func(k, v []byte) (bool, error) {
 		var u flex.Unavailability
-		err := decode(v, &u)
+		err := decode(k, v, &u)
 		return u.Window.End.Before(before), err
 	})
 }
