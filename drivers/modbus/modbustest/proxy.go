@@ -30,11 +30,14 @@ type Proxy struct {
 	peak     int
 	seen     []Seen
 	hits     int
+	held     []held
 }
 
 // planned is a fault for the nth request of a kind from now.
 type planned struct {
 	fault  Fault
+	holds  bool // the request is kept on its way, by keeper
+	keeper Keeper
 	writes bool // counts writes only, else every request
 	after  int  // requests of the kind that pass before
 }
@@ -56,10 +59,10 @@ func NewProxy(t testing.TB, target string) *Proxy {
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // OnWrite plans a fault for the nth write from now, counted from 1.
-func (p *Proxy) OnWrite(n int, f Fault) { p.add(planned{f, true, n - 1}) }
+func (p *Proxy) OnWrite(n int, f Fault) { p.add(planned{fault: f, writes: true, after: n - 1}) }
 
 // OnRequest plans a fault for the nth request from now, counted from 1.
-func (p *Proxy) OnRequest(n int, f Fault) { p.add(planned{f, false, n - 1}) }
+func (p *Proxy) OnRequest(n int, f Fault) { p.add(planned{fault: f, after: n - 1}) }
 
 func (p *Proxy) add(x planned) {
 	p.mu.Lock()
@@ -148,26 +151,30 @@ func (p *Proxy) serve(c net.Conn, n int) {
 		}
 		request, err := readFrame(c)
 		if err != nil {
+			p.ended(n, err)
 			return
 		}
 		q := parse(request)
 		q.At, q.Conn = time.Now(), n
-		fault := p.note(q)
-		if fault == None {
+		due := p.note(q)
+		if p.keep(n, request, due) {
+			continue
+		}
+		if due.fault == None {
 			answer, err := pass(up, request)
 			if err != nil || !send(c, answer) {
 				return
 			}
 			continue
 		}
-		if !mistreat(c, q, fault, p.Delay, func(Seen) []byte { return pdu(up, request) }) {
+		if !mistreat(c, q, due.fault, p.Delay, func(Seen) []byte { return pdu(up, request) }) {
 			return
 		}
 	}
 }
 
-// note files the request and takes the fault that is due, if one is.
-func (p *Proxy) note(q Seen) Fault {
+// note files the request and takes what is planned for it, if anything is.
+func (p *Proxy) note(q Seen) planned {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = append(p.seen, q)
@@ -181,12 +188,12 @@ func (p *Proxy) note(q Seen) Fault {
 			x.after--
 			continue
 		}
-		fault := x.fault
+		due := *x
 		p.plan = slices.Delete(p.plan, i, i+1)
 		p.hits++
-		return fault
+		return due
 	}
-	return None
+	return planned{}
 }
 
 // pass hands a request on and reads the answer.

@@ -46,8 +46,14 @@ type Server struct {
 // New starts a server on a free loopback port; it ends with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
+	return At(t, "127.0.0.1:0")
+}
+
+// At starts a server at an address of this machine; it ends with the test.
+func At(t testing.TB, addr string) *Server {
+	t.Helper()
 	s := &Server{
-		addr:  "127.0.0.1:0",
+		addr:  addr,
 		regs:  map[uint16]uint16{},
 		conns: map[net.Conn]struct{}{},
 		Delay: 100 * time.Millisecond,
