@@ -17,7 +17,7 @@ type Endpoint struct {
 	addr string
 	q    Quirks
 	log  *slog.Logger
-	dial func(ctx context.Context, addr string) (net.Conn, error)
+	dial func(ctx context.Context, addr string, port int) (net.Conn, error)
 	wake chan struct{} // one slot: something changed, look again
 
 	turn  chan struct{} // full while somebody touches owner; never while waiting for work

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -118,6 +119,12 @@ func (o *owner) settleLine(j *job, err, cause error, full, patient bool, done ti
 		e.stats.measured(done.Sub(l.sent))
 	}
 	e.mu.Unlock()
+	if l.proven {
+		o.port = 0
+	}
+	if ends && o.port == 0 && unheard(err, cause) {
+		o.port = l.port()
+	}
 	switch {
 	case cause != nil:
 		o.hangUp() // our own doing, not a failure of the device
@@ -137,6 +144,12 @@ func answered(err error) bool {
 	}
 	var exception *Exception
 	return errors.As(err, &exception)
+}
+
+// unheard reports whether a connection ended without a word of the device, so
+// that it may not have heard of the end.
+func unheard(err, cause error) bool {
+	return cause != nil || errors.Is(err, ErrTimeout) || errors.Is(err, syscall.ETIMEDOUT)
 }
 
 // unresolved reports whether a request may yet be carried out after err.

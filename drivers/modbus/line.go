@@ -62,6 +62,14 @@ func newLine(conn net.Conn, txid *uint16) *line {
 	return l
 }
 
+// port is the local one of the connection.
+func (l *line) port() int {
+	if a, ok := l.conn.LocalAddr().(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
+}
+
 // Send hands one request to the socket and waits for its answer until the
 // connection's deadline. It replaces the transaction id: the library counts per
 // unit, and two units behind one socket must not share an id.

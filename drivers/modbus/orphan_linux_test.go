@@ -30,8 +30,9 @@ const (
 	agentMAC  = "02:00:00:00:00:01"
 	deviceMAC = "02:00:00:00:00:02"
 	deviceAt  = deviceIP + ":1502"
-	pastValue = 7777 // what is on its way when the link fails
-	freeValue = 1    // the release that follows
+	onlyAt    = deviceIP + ":1503" // serves one connection
+	pastValue = 7777               // what is on its way when the link fails
+	freeValue = 1                  // the release that follows
 )
 
 func TestNothingArrivesFromThePast(t *testing.T) {
@@ -100,12 +101,31 @@ func TestPartAgent(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the only place of a device is free again", func(t *testing.T) { theOnlyPlaceIsFree(t, d) })
 }
 
 const (
 	outage = 250 * time.Millisecond // how long the link is dead with the write on its way
 	kept   = 600 * time.Millisecond // past the release
 )
+
+// A device that serves one connection has to hear of the end of the old one,
+// though the reset was lost on the dead link.
+func theOnlyPlaceIsFree(t *testing.T, d *farDevice) {
+	q := fast()
+	q.Timeout, q.BackoffMin = 2*time.Second, 20*time.Millisecond
+	e := start(t, onlyAt, q)
+	if err := checkUp(t, e); err != nil {
+		t.Fatal(err)
+	}
+	d.drop()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(outage, cancel)
+	wrotePast(ctx, t, e)
+	time.Sleep(outage) // the kernel does not hear that its reset was lost
+	d.mend()
+	eventually(t, "the device serves us again", func() bool { return checkUp(t, e) == nil })
+}
 
 // closedAsUsual is how the connection would end without a reset.
 func closedAsUsual(t *testing.T, d *farDevice) {
@@ -313,6 +333,7 @@ func TestPartDevice(t *testing.T) {
 			ip(t, "addr add "+deviceIP+"/30 dev device")
 			linkUp(t)
 			s = modbustest.At(t, deviceAt)
+			modbustest.At(t, onlyAt).MaxConns = 1
 		case "down":
 			ip(t, "link set device down")
 		case "up":

@@ -38,6 +38,7 @@ type owner struct {
 	lastSent time.Time // of the request last tried
 	wrote    bool      // whether any of its bytes went out
 
+	port     int       // of a connection that the device may still believe in, else 0
 	failures int       // connections in a row that brought no valid answer
 	nextDial time.Time // back-off
 	dialErr  error     // why
@@ -164,7 +165,7 @@ func later(a, b time.Time) time.Time {
 func (o *owner) connect(ctx context.Context, j *job) {
 	e := o.e
 	dialCtx, cancel := context.WithTimeout(ctx, e.q.Timeout)
-	conn, err := e.dial(dialCtx, e.addr)
+	conn, err := e.dial(dialCtx, e.addr, o.dialFrom())
 	cancel()
 	if ctx.Err() != nil {
 		if err == nil {
@@ -192,6 +193,16 @@ func (o *owner) connect(ctx context.Context, j *job) {
 	if o.failures > 0 || o.txid == o.firstID {
 		e.log.Info("connected")
 	}
+}
+
+// dialFrom is the local port to connect from: after a connection that may have
+// ended without the device's knowledge that one again, and where it does not
+// work, any and that one in turns.
+func (o *owner) dialFrom() int {
+	if o.failures%2 == 1 {
+		return 0
+	}
+	return o.port
 }
 
 // failed doubles the pause before the next dial.

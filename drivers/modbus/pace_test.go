@@ -31,7 +31,7 @@ type device struct {
 	conns sync.WaitGroup
 }
 
-func (d *device) dial(context.Context, string) (net.Conn, error) {
+func (d *device) dial(context.Context, string, int) (net.Conn, error) {
 	d.mu.Lock()
 	d.dials = append(d.dials, time.Now())
 	refuse := d.refuse

@@ -15,9 +15,14 @@ import (
 // socket, kill -9 included, is a reset that discards it. patience is how long
 // bytes may stay unacknowledged before the kernel does the same by itself,
 // where the platform can.
-func dialer(patience time.Duration) func(ctx context.Context, addr string) (net.Conn, error) {
-	return func(ctx context.Context, addr string) (net.Conn, error) {
-		var d net.Dialer
+//
+// A port other than 0 is the local one to connect from. A reset that is lost
+// on a dead link leaves the device with a connection of which it knows no end,
+// and many devices serve one alone; a new one from the same port makes its TCP
+// ask, and the answer to that ends the old one (RFC 9293, 3.5.1).
+func dialer(patience time.Duration) func(ctx context.Context, addr string, port int) (net.Conn, error) {
+	return func(ctx context.Context, addr string, port int) (net.Conn, error) {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}}
 		conn, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return nil, err
