@@ -17,7 +17,11 @@ func (k *Kostal) show(now time.Time) {
 	for addr, v := range house {
 		f(addr, v)
 	}
-	f(122, 100)
+	limit := 100.0
+	if at := k.at[123]; k.get(kostalUnit, at+9) == 1 {
+		limit = float64(k.get(kostalUnit, at+5))
+	}
+	f(122, limit)
 	f(150, 1)
 	f(152, 50)
 	for i := range uint16(3) {

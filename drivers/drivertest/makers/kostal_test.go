@@ -63,6 +63,7 @@ func TestKostalModel123TakesFunction6Only(t *testing.T) {
 	s.code("function 16 on 40217", s.writes(71, 40217, 30), modbus.IllegalAddress)
 	s.code("function 6 on 40217", s.writes6(71, 40217, 30), 0)
 	s.near("throttled", k.Watts().AC, 3000)
+	s.near("122 shows the limit", s.f32(71, 122, true), 30)
 	s.pass(time.Hour)
 	s.near("and it persists", k.Watts().AC, 3000)
 	s.code("function 6 on half a float", s.writes6(71, 1034, 1), modbus.IllegalAddress)

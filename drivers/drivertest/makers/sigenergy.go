@@ -2,6 +2,7 @@ package makers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -113,12 +114,24 @@ func NewSigenergy(now func() time.Time, o SigenergyOptions) *Sigenergy {
 // Do answers as the device would, and counts who does not keep its pace.
 func (g *Sigenergy) Do(ctx context.Context, r modbus.Request) (modbus.Response, error) {
 	if g.early() && g.o.Strict {
-		if r.Func == modbus.WriteSingle || r.Func == modbus.WriteMultiple {
-			return modbus.Response{}, fmt.Errorf("%w: %w", modbus.ErrUncertain, modbus.ErrTimeout)
+		return g.mute(r)
+	}
+	if r.Unit == 0 { // to all: done, and not answered
+		r.Unit = sigenPlant
+		if _, err := g.rig.Do(ctx, r); errors.Is(err, modbus.ErrNotSent) {
+			return modbus.Response{}, err
 		}
-		return modbus.Response{}, modbus.ErrTimeout
+		return g.mute(r)
 	}
 	return g.rig.Do(ctx, r)
+}
+
+// mute is the end of a request that nobody answers.
+func (g *Sigenergy) mute(r modbus.Request) (modbus.Response, error) {
+	if r.Func == modbus.WriteSingle || r.Func == modbus.WriteMultiple {
+		return modbus.Response{}, fmt.Errorf("%w: %w", modbus.ErrUncertain, modbus.ErrTimeout)
+	}
+	return modbus.Response{}, modbus.ErrTimeout
 }
 
 // early tells whether the request comes within a second of the last.

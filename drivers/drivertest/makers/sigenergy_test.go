@@ -113,3 +113,36 @@ func TestSigenergyPace(t *testing.T) {
 		t.Errorf("%v, %d hurried", err, g.Hurried())
 	}
 }
+
+func TestSigenergyStorageFirst(t *testing.T) {
+	for mode, want := range map[uint16]Watts{
+		5: {AC: 11000, Battery: 2000, PV: 9000},
+		6: {AC: 11000, Battery: 6400, PV: 4600},
+	} {
+		_, g := sigenStand(t, SigenergyOptions{Sun: 9000, Remote: true, Mode: mode})
+		want.Grid = 11000
+		if got := g.Watts(); got != want {
+			t.Errorf("mode %d: %+v, want %+v", mode, got, want)
+		}
+	}
+}
+
+func TestSigenergyLimitLeftBehind(t *testing.T) {
+	for protocol, want := range map[int]float64{25: -5000, 29: -1000} {
+		s, g := sigenStand(t, SigenergyOptions{Sun: 5000, Protocol: protocol})
+		s.writes6(247, 40029, 1)
+		s.writes6(247, 40031, 3)
+		s.writes(247, 40032, 0, 1000)
+		s.writes6(247, 40029, 0)
+		s.near("since V2.9 it goes on to rule", g.Watts().Battery, want)
+	}
+}
+
+func TestSigenergyToAll(t *testing.T) {
+	s, g := sigenStand(t, SigenergyOptions{Mode: 3})
+	_, err := g.Do(context.Background(), modbus.Request{Func: modbus.WriteSingle, Addr: 40029, Values: []uint16{1}})
+	if !errors.Is(err, modbus.ErrUncertain) {
+		t.Errorf("%v", err)
+	}
+	s.near("done, though not answered", g.Watts().Battery, -5800)
+}

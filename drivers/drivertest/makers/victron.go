@@ -79,6 +79,9 @@ func NewVictron(now func() time.Time, o VictronOptions) *Victron {
 
 // Do answers exception 10 where the service is not at the unit.
 func (v *Victron) Do(ctx context.Context, r modbus.Request) (modbus.Response, error) {
+	if r.Unit == 0 { // the same services
+		r.Unit = victronSystem
+	}
 	if v.elsewhere(r) {
 		return modbus.Response{}, &modbus.Exception{Func: r.Func, Code: modbus.GatewayNoPath}
 	}

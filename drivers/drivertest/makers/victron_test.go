@@ -76,7 +76,7 @@ func TestVictronAnswers(t *testing.T) {
 		unit byte
 		addr uint16
 		want byte
-	}{{100, 843, 0}, {227, 843, 10}, {100, 37, 10}, {100, 4999, 2}, {228, 37, 10}, {100, 5401, 2}} {
+	}{{100, 843, 0}, {0, 843, 0}, {227, 843, 10}, {100, 37, 10}, {100, 4999, 2}, {228, 37, 10}, {100, 5401, 2}} {
 		_, code := s.do(modbus.Request{Unit: c.unit, Func: modbus.ReadHolding, Addr: c.addr, Count: 1})
 		s.code("reading", code, c.want)
 	}
