@@ -85,19 +85,39 @@ func New(path string, log *slog.Logger) (*Agent, error) {
 	return newAgent(path, log, &clock.System{BootID: systemd.BootID()})
 }
 
-// newAgent is New by a clock of the caller's.
+// newAgent is New by a clock of the caller's. A configuration that can be read
+// and of which no agent can be built counts as broken.
 func newAgent(path string, log *slog.Logger, src clock.Source) (*Agent, error) {
+	a, err := assemble(path, nil, log, src)
+	var unfit *unfitError
+	if errors.As(err, &unfit) {
+		if a, gerr := assemble(path, unfit, log, src); gerr == nil {
+			return a, nil
+		} else if errors.Is(gerr, ErrNoConfig) {
+			return nil, gerr
+		}
+	}
+	return a, err
+}
+
+// unfitError tells why no agent can be built of a configuration.
+type unfitError struct{ err error }
+
+func (e *unfitError) Error() string { return e.err.Error() }
+func (e *unfitError) Unwrap() error { return e.err }
+
+func assemble(path string, unfit error, log *slog.Logger, src clock.Source) (*Agent, error) {
 	a := &Agent{log: log, id: firmware.Self(), notifier: systemd.FromEnv(), started: time.Now().UTC()}
 	a.wall = clock.New(src, a.id.Built)
 	a.events = newEvents(log, a.wall.Stamp)
-	conf, err := load(path, a.openStore, log)
+	conf, err := load(path, unfit, a.openStore, log)
 	if err != nil {
 		return nil, err
 	}
 	a.conf, a.db = conf, conf.db
 	a.health = health.New(items(conf.cfg.RequireCommissioning), a.events.changed)
 	if err := a.build(); err != nil {
-		return nil, errors.Join(err, a.Close())
+		return nil, errors.Join(&unfitError{err}, a.Close())
 	}
 	a.raiseAtStart()
 	return a, nil
@@ -108,6 +128,9 @@ func (a *Agent) raiseAtStart() {
 	if a.conf.broken != nil {
 		a.health.Raise(codeConfigBroken, "", fmt.Sprintf("%v; the last good configuration runs on", a.conf.broken))
 	}
+	if a.conf.copied != nil {
+		a.health.Raise(codeStateUnusable, "", a.conf.copied.text())
+	}
 	if a.db.Lost() {
 		a.health.Raise(codeStateLost, "", "the state file was damaged or missing: it is kept aside, and a backup or an empty one is in use")
 	}
@@ -115,7 +138,8 @@ func (a *Agent) raiseAtStart() {
 }
 
 // Run starts everything in order and serves until ctx ends, then hands the
-// devices back. It returns nil after an orderly end.
+// devices back. It returns nil after an orderly end, and ErrHealed when it ran
+// on a copy of the state and is needed no more.
 func (a *Agent) Run(ctx context.Context) error {
 	// The devices' connections outlive everything else: they are needed for
 	// the last release.
@@ -176,6 +200,7 @@ func (a *Agent) Close() error {
 		if a.db != nil {
 			a.closeErr = errors.Join(a.closeErr, a.db.Close())
 		}
+		a.closeErr = errors.Join(a.closeErr, a.conf.copied.remove())
 	})
 	return a.closeErr
 }

@@ -108,7 +108,9 @@ func (a *Agent) buildFleet() error {
 	if err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
-	if a.series, err = series.Open(filepath.Join(a.conf.cfg.Data, seriesFile), series.Options{Log: a.log}); err != nil {
+	if a.conf.copied != nil {
+		a.log.Warn("telemetry is not kept while the state cannot be written")
+	} else if a.series, err = series.Open(filepath.Join(a.conf.cfg.Data, seriesFile), series.Options{Log: a.log}); err != nil {
 		a.log.Error("telemetry cannot be kept, it is off until the next start", "error", err)
 	} else {
 		a.tele.put = func(ctx context.Context, at time.Time, blob []byte) error {
@@ -117,7 +119,7 @@ func (a *Agent) buildFleet() error {
 		}
 	}
 	conf := fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
-		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.db, Series: seriesOutbox{a.series},
+		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.outbox(), Series: seriesOutbox{a.series},
 		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, CertAt: a.wall.Certificates, Log: a.log}
 	if a.relay != nil {
 		conf.Relay, conf.Shared = a.relay, a.conf.cfg.Ingress.Relay.Shared
@@ -142,9 +144,14 @@ func (a *Agent) buildLocal() {
 func (a *Agent) buildGroup() {
 	g := run.NewGroup(a.log, a.health)
 	g.Vital(a.control, a.engine)
-	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, a.socket, run.Func(a.checks.Name(), a.checks.Run))
-	g.Auxiliary(run.Func("market-key", a.keepKey), run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("intervals", a.meter.Run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	g.Auxiliary(a.socket, run.Func(a.checks.Name(), a.checks.Run))
+	g.Auxiliary(run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("intervals", a.meter.Run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
 	g.Auxiliary(run.Func("clock", func(ctx context.Context) error { return a.wall.Watch(ctx, a.health, a.log) }))
+	if a.conf.copied != nil {
+		g.Vital(a.conf.copied.task(a.log))
+	} else {
+		a.addMarket(g)
+	}
 	if ntp := a.conf.cfg.Clock.NTP; len(ntp) > 0 {
 		a.servers = clock.NewServers(ntp, a.wall, a.health, a.log)
 		g.Auxiliary(run.Func("time-servers", a.servers.Run))
@@ -155,12 +162,6 @@ func (a *Agent) buildGroup() {
 	if a.tele.put != nil {
 		g.Auxiliary(run.Func("telemetry", a.tele.run))
 	}
-	if a.webhook != nil {
-		g.Auxiliary(a.webhook)
-	}
-	if a.relay != nil {
-		g.Auxiliary(a.relay)
-	}
 	if a.fleet != nil {
 		g.Auxiliary(a.fleet)
 	}
@@ -169,6 +170,38 @@ func (a *Agent) buildGroup() {
 	}
 	a.group = g
 }
+
+// addMarket adds what takes something in, and what counts on being able to keep it.
+func (a *Agent) addMarket(g *run.Group) {
+	g.Auxiliary(a.intake, a.sync, a.poller, a.answers, run.Func("market-key", a.keepKey))
+	if a.conf.broken == nil {
+		g.Auxiliary(run.Func("last-good-config", a.keepGood))
+	}
+	if a.webhook != nil {
+		g.Auxiliary(a.webhook)
+	}
+	if a.relay != nil {
+		g.Auxiliary(a.relay)
+	}
+}
+
+// outbox is the store's; that of a copy stays unsent, since its numbers would
+// be given again.
+func (a *Agent) outbox() fleet.Outbox {
+	if a.conf.copied != nil {
+		return noOutbox{}
+	}
+	return a.db
+}
+
+// noOutbox has nothing to send.
+type noOutbox struct{}
+
+// Head gives nothing.
+func (noOutbox) Head(context.Context, flex.Stream, int) ([]flex.Message, error) { return nil, nil }
+
+// Done frees nothing.
+func (noOutbox) Done(context.Context, flex.Stream, uint64) error { return nil }
 
 // seriesOutbox shows the telemetry rows as messages.
 type seriesOutbox struct{ db *series.DB }

@@ -51,6 +51,7 @@ const (
 func items(commissioning bool) []health.Item {
 	own := []health.Item{
 		{Code: codeConfigBroken, Severity: health.Alarm, Title: "The configuration is broken"},
+		{Code: codeStateUnusable, Severity: health.Alarm, Title: "The state cannot be written"},
 		{Code: codeStateLost, Severity: health.Alarm, Title: "The state was lost"},
 		{Code: codeStateDamaged, Severity: health.Alarm, Title: "A stored value is damaged"},
 		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
@@ -114,6 +115,10 @@ func (a *Agent) upkeep(ctx context.Context) error {
 
 func (a *Agent) maintain(ctx context.Context) {
 	a.tellDamaged()
+	if a.conf.copied != nil {
+		a.health.Raise(codeStateUnusable, "", a.conf.copied.text())
+		return
+	}
 	reached := a.wall.Reached() // never ahead of the true time, whatever the clock shows
 	if err := putNumber(a.db, settingFloor, uint64(max(0, reached.Unix()))); err != nil {
 		a.log.Warn("cannot store the clock's floor", "error", err)

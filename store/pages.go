@@ -53,6 +53,9 @@ func provePages(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot look at the state file: %w", err)
 	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file", path)
+	}
 	if info.Size() < 2*pageSize {
 		return damaged("it has %d bytes, less than its headers", info.Size())
 	}

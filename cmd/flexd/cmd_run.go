@@ -44,14 +44,20 @@ func runAgent(ctx context.Context, o *options) error {
 		return err
 	}
 	debug.SetMemoryLimit(memoryLimit)
-	a, err := agent.New(o.config, log)
-	if errors.Is(err, agent.ErrNoConfig) {
-		return &configError{err}
+	for {
+		a, err := agent.New(o.config, log)
+		if errors.Is(err, agent.ErrNoConfig) {
+			return &configError{err}
+		}
+		if err != nil {
+			return err
+		}
+		err = errors.Join(a.Run(ctx), a.Close())
+		if !errors.Is(err, agent.ErrHealed) {
+			return err
+		}
+		log.Info("the state can be written again: flexd starts anew on it")
 	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(a.Run(ctx), a.Close())
 }
 
 // logger writes to standard error; under systemd the journal adds the time
