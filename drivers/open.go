@@ -212,7 +212,7 @@ func driver(c mappedConfig, bus sunspec.Bus, q modbus.Quirks, log *slog.Logger) 
 		if c.MaxCharge != 0 {
 			return nil, fmt.Errorf("device %s: what 100 %% of a rate stands for is a matter of SunSpec model 124; a map states its own rating", c.ID)
 		}
-		return regmap.New(regmap.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign, Map: c.regs, Bus: bus, Log: log})
+		return regmap.New(regmap.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign, GridCharge: c.GridCharge, Map: c.regs, Bus: bus, Log: log})
 	}
 	return nil, fmt.Errorf("device %s: driver %q is not known; use %q or %q", c.ID, c.Driver, DriverSunSpec, DriverMap)
 }

@@ -63,7 +63,7 @@ func KnownMaps(dir string, log *slog.Logger) (known Recogniser, ports []int) {
 				break
 			}
 			cfg := regmap.Config{ID: "scan", Endpoint: address, Unit: unit, Map: m, Bus: e, Log: slog.New(slog.DiscardHandler)}
-			if string(m.Role) == string(flex.RoleMeter) {
+			if m.Role.String() == string(flex.RoleMeter) {
 				cfg.Sign = sunspec.ExportPositive // only looked at: nothing is read by it
 			}
 			d, err := regmap.New(cfg)

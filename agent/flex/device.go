@@ -70,8 +70,10 @@ type Reading struct {
 	// Power is AC active power, + towards the grid; for a meter, + = export.
 	Power *Watts `json:"power,omitempty"`
 	// Battery is the battery's own power where told apart, + = discharge.
-	Battery *Watts   `json:"battery,omitempty"`
-	SoC     *Percent `json:"soc,omitempty"`
+	Battery *Watts `json:"battery,omitempty"`
+	// PV is what the modules behind the device give where told apart, never negative.
+	PV  *Watts   `json:"pv,omitempty"`
+	SoC *Percent `json:"soc,omitempty"`
 	// Limit is the cap on AC power now in force by the device's own account.
 	Limit      *Watts     `json:"limit,omitempty"`
 	MaxPower   *Watts     `json:"max_power,omitempty"` // rating or derated maximum now

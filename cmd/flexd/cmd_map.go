@@ -15,7 +15,7 @@ func mapCommand() command {
 		name: "map", args: "list | show NAME | lint FILE… | schema", short: "look at the register maps, and check one of your own", noAgent: true,
 		long: `A register map says, as data, where a vendor keeps what and in which order
 control is taken, kept and given back. list names the shipped maps; show prints
-one, as a start for your own; lint reports everything that is wrong with a file,
+one, as a start for your own, and says first what in it is doubtful; lint reports everything that is wrong with a file,
 with line and remedy; schema prints a JSON Schema, with which an editor completes
 and checks while you write: put it into a file map.json, and on top of your map
   # yaml-language-server: $schema=map.json
@@ -49,11 +49,14 @@ func maps(_ context.Context, o *options) error {
 		if err != nil {
 			return err
 		}
-		raw, ok := regmap.Source(name)
-		if !ok {
-			_, err := regmap.Load(name, "")
+		m, err := regmap.Load(name, "")
+		if err != nil {
 			return err
 		}
+		for _, doubt := range m.Doubts() {
+			fmt.Fprintln(o.out, "# doubtful: "+doubt)
+		}
+		raw, _ := regmap.Source(name)
 		_, err = o.out.Write(raw)
 		return err
 	case "lint":
@@ -80,7 +83,7 @@ func mapList(o *options) error {
 		if err != nil {
 			return err
 		}
-		rows = append(rows, mapRow{m.Name, m.Title, string(m.Role), string(m.Status)})
+		rows = append(rows, mapRow{m.Name, m.Title, m.Role.String(), string(m.Status)})
 	}
 	return o.print(rows, func(w io.Writer) {
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -34,13 +34,13 @@ func (d *Device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 		return flex.Snapshot{}, err
 	}
 	s := flex.Snapshot{Device: d.cfg.ID, At: im.at, Endpoint: d.cfg.Endpoint, Unit: d.cfg.Unit, Serial: f.serial, Map: "map " + d.m.Name,
-		Registers: d.registers(im, d.writable()), Foreign: d.barred(im)}
+		Registers: d.registers(im, d.restored()), Foreign: d.barred(im)}
 	for _, me := range d.m.Control {
 		s.Controlled = s.Controlled || d.all(im, me.Active)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.told = nil
+	d.told, d.base = nil, byName(s.Registers)
 	return s, nil
 }
 
@@ -48,7 +48,11 @@ func (d *Device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 // met, or somebody else's limit is in force.
 func (d *Device) barred(im image) *flex.Refusal {
 	for _, k := range d.m.Need {
-		if ok, _ := d.holds(im, k); !ok {
+		ok, unread := d.holds(im, k)
+		if unread && len(im.words[k.Point]) == 0 {
+			return flex.Refuse(flex.ReasonDeviceUnavailable, "%s: %s cannot be read, and control rests on it: %s", d.cfg.ID, k.Point, k.Hint)
+		}
+		if !ok {
 			return flex.Refuse(flex.ReasonDeviceUnavailable, "%s: %s is %s: %s", d.cfg.ID, k.Point, d.shown(im, k.Point), k.Hint)
 		}
 	}
@@ -65,9 +69,23 @@ func (d *Device) controls() []string {
 		out = append(out, k.Point)
 	}
 	for _, me := range d.m.Control {
-		out = append(out, me.Max.Charge.point, me.Max.Discharge.point, me.Max.Power.point)
+		for _, list := range []operands{me.Max.Charge, me.Max.Discharge, me.Max.Power} {
+			out = append(out, d.reals(list.points())...)
+		}
+		for _, bar := range me.Unless {
+			for _, k := range bar.If {
+				out = append(out, k.Point)
+			}
+		}
+		for _, s := range me.sequences() {
+			for _, k := range s.If {
+				out = append(out, k.Point)
+			}
+		}
 	}
-	out = append(out, d.m.Rating.Power.point, d.m.Rating.Charge.point, d.m.Rating.Discharge.point)
+	for _, list := range []operands{d.m.Rating.Power, d.m.Rating.Charge, d.m.Rating.Discharge} {
+		out = append(out, d.reals(list.points())...)
+	}
 	slices.Sort(out)
 	return slices.DeleteFunc(slices.Compact(out), func(s string) bool { return s == "" })
 }
@@ -84,6 +102,9 @@ func (d *Device) handles() []string {
 			for _, o := range s.Values {
 				out = append(out, o.point)
 			}
+			for _, k := range s.If {
+				out = append(out, k.Point)
+			}
 		}
 	}
 	slices.Sort(out)
@@ -94,13 +115,19 @@ func (d *Device) handles() []string {
 func (d *Device) writable() []string {
 	set := map[string]bool{}
 	for _, me := range d.m.Control {
-		for _, s := range slices.Concat(me.Arm, me.Write, me.Release, me.Boot) {
+		for _, s := range me.sequences() {
 			for _, n := range s.Points {
 				set[n] = true
 			}
 		}
 	}
 	return slices.Sorted(maps.Keys(set))
+}
+
+// restored are those of the writable points that can be put back as they were
+// found: what the device changes by itself cannot.
+func (d *Device) restored() []string {
+	return slices.DeleteFunc(d.writable(), func(n string) bool { return d.m.Points[n].Moves })
 }
 
 // registers renders points for the journal.
@@ -217,6 +244,7 @@ func (d *Device) ours(rs []request) []string {
 // acknowledged or when a release has begun since turn. What lasts and stands
 // already is left alone.
 func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, im image, rs []request, setting bool) error {
+	im = im.merge(image{at: im.at}) // what is written stands from then on
 	for _, r := range rs {
 		if r.lasting && d.stands(im, r) {
 			continue
@@ -235,6 +263,9 @@ func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, re
 		}
 		if err != nil {
 			return err
+		}
+		for i, n := range r.names {
+			im.words[n] = r.words[i]
 		}
 		if err := pause(ctx, r.wait); err != nil {
 			return err
@@ -264,10 +295,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stands tells whether a request's values are there already.
+// stands tells whether a request's values are there already. What moves by
+// itself never stands.
 func (d *Device) stands(im image, r request) bool {
 	for i, n := range r.names {
-		if !d.m.Points[n].readable() || !slices.Equal(im.words[n], r.words[i]) {
+		if !d.m.Points[n].readable() || d.m.Points[n].Moves || !slices.Equal(im.words[n], r.words[i]) {
 			return false
 		}
 	}
@@ -306,20 +338,35 @@ func (d *Device) send(ctx context.Context, p modbus.Priority, rec *flex.Receipt,
 	return err
 }
 
-// judge compares what stands in the device with what was written.
+// judge compares what stands in the device with what was written last.
 func (d *Device) judge(rec *flex.Receipt, rs []request, im image) {
 	rec.At, rec.Echo, rec.Problems = im.at, true, nil
-	for _, r := range rs {
+	last := lastOf(rs)
+	for k, r := range rs {
 		if !r.echo {
 			continue
 		}
 		for i, n := range r.names {
+			if last[n] != k || d.m.Points[n].Moves {
+				continue
+			}
 			if got := im.words[n]; !slices.Equal(got, r.words[i]) {
 				rec.Echo = rec.Echo && r.optional
 				rec.Problems = append(rec.Problems, flex.Problem{Field: n, Want: fmt.Sprint(r.words[i]), Got: d.shown(im, n)})
 			}
 		}
 	}
+}
+
+// lastOf tells which of the requests writes a point last.
+func lastOf(rs []request) map[string]int {
+	last := map[string]int{}
+	for k, r := range rs {
+		for _, n := range r.names {
+			last[n] = k
+		}
+	}
+	return last
 }
 
 // remember notes, before it is sent, that a value may stand in the device.

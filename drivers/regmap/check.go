@@ -92,7 +92,7 @@ func (c *checker) check(m *Map) {
 	need(m.Title != "", "title", "say in one line which devices it is for")
 	need(m.Status != "", "status", "unverified, until a commissioning record of a real device exists")
 	need(len(m.Sources) > 0, "sources", "say where each fact comes from")
-	need(m.Role != "", "role", "storage, pv, hybrid or meter")
+	need(len(m.Role) > 0, "role", "storage, pv, hybrid or meter")
 	need(len(m.Points) > 0, "points", "list the registers")
 	if m.Name != "" && !nameWord.MatchString(m.Name) {
 		c.add(c.at("map"), fmt.Sprintf("%q is not a map name", m.Name), "use a-z, 0-9 and -")
@@ -108,6 +108,11 @@ func (c *checker) check(m *Map) {
 		c.point(m, name)
 	}
 	c.overlaps(m)
+	if by := m.WordsBy; by != nil {
+		if p := c.readable(m, by.Point, "words_by"); p != nil && p.size() != 1 || len(by.LowFirst) == 0 || len(by.HighFirst) == 0 {
+			c.add(c.at("words_by"), "one register tells the order by its value", "give point, low_first and high_first")
+		}
+	}
 	for i, k := range m.Identity {
 		c.checkOf(m, k, "identity", i)
 	}
@@ -124,8 +129,8 @@ func (c *checker) check(m *Map) {
 	for _, name := range slices.Sorted(maps.Keys(m.Control)) {
 		c.method(m, name)
 	}
-	if m.Role == "meter" && len(m.Control) > 0 {
-		c.add(c.at("control"), "a meter is not controlled", "remove control")
+	if slices.Contains(m.Role, "meter") && (len(m.Control) > 0 || len(m.Role) > 1) {
+		c.add(c.at("control"), "a meter is not controlled", "remove control, and every other role")
 	}
 }
 
@@ -150,6 +155,15 @@ func (c *checker) line(m *Map) {
 func (c *checker) point(m *Map, name string) {
 	p := m.Points[name]
 	bad := func(key, what, remedy string) { c.add(c.at("points", name, key), name+": "+what, remedy) }
+	for _, s := range p.From {
+		if _, ok := m.Sources[s]; !ok {
+			bad("from", fmt.Sprintf("%q is none of the sources", s), "give sources as SHORT-NAME: text, and cite them by their short name")
+		}
+	}
+	if len(p.Choose) > 0 {
+		c.choice(m, p)
+		return
+	}
 	switch {
 	case p.Type == "":
 		bad("type", "the type is missing", "u16, s16, u32, s32, u64, s64, f32 or str")
@@ -176,6 +190,30 @@ func (c *checker) point(m *Map, name string) {
 	}
 	if p.UnitID < 0 || p.UnitID > 255 {
 		bad("unit_id", "a unit id is 1 to 255", "")
+	}
+	if dir := p.Direction; dir != nil {
+		if at := c.readable(m, dir.Point, "points", name, "direction"); at != nil && (at.Type == Str || at.Type == F32) || dir.Plus == nil && dir.Minus == nil {
+			bad("direction", "a direction is told by bits of a whole number", "give point, plus and minus")
+		}
+	}
+	if (p.Moves || p.Permission != "") && !p.writable() {
+		bad("access", "what is only read neither needs a permission nor is kept from being compared", "")
+	}
+}
+
+// choice checks a point that is one of several others.
+func (c *checker) choice(m *Map, p *Point) {
+	bad := func(what, remedy string) { c.add(c.at("points", p.name, "choose"), p.name+": "+what, remedy) }
+	if p.Type != "" || p.Access != readOnly || p.At != (address{}) || p.Direction != nil || p.Permission != "" || p.Moves {
+		bad("a point that is chosen has no register of its own and is not written", "leave only choose, optional, from, doubt and note")
+	}
+	for _, k := range p.Choose {
+		if q := c.readable(m, k.Use, "points", p.name, "choose"); q != nil && len(q.Choose) > 0 {
+			bad("what is chosen is chosen again", "name a point with a register")
+		}
+		for _, check := range k.If {
+			c.checkOf(m, check, "points", p.name, "choose")
+		}
 	}
 }
 
@@ -206,16 +244,19 @@ func (c *checker) readable(m *Map, name string, path ...any) *Point {
 
 func (c *checker) checkOf(m *Map, k Check, path ...any) {
 	p := c.readable(m, k.Point, append(path, "point")...)
-	if len(k.In)+len(k.Not)+len(k.Has) == 0 && k.Min == nil {
-		c.add(c.at(path...), "compares with nothing", "give in, not, min or has")
+	if p != nil && len(p.Choose) > 0 {
+		c.add(c.at(path...), k.Point+" is chosen among others", "compare the point that is chosen")
 	}
-	if p != nil && (p.Type == Str) != (len(k.Has) > 0) {
+	if len(k.In)+len(k.Not)+len(k.Has) == 0 && k.Min == nil && k.Max == nil && k.There == nil {
+		c.add(c.at(path...), "compares with nothing", "give in, not, min, max, has or there")
+	}
+	if p != nil && k.There == nil && (p.Type == Str) != (len(k.Has) > 0) {
 		c.add(c.at(path...), "text is compared with has, numbers with in, not and min", "")
 	}
 }
 
 func (c *checker) measure(m *Map) {
-	for key, list := range map[string]terms{"power": m.Measure.Power, "battery": m.Measure.Battery, "grid": m.Measure.Grid, "soc": m.Measure.SoC,
+	for key, list := range map[string]terms{"power": m.Measure.Power, "battery": m.Measure.Battery, "pv": m.Measure.PV, "grid": m.Measure.Grid, "soc": m.Measure.SoC,
 		"limit": m.Measure.Limit, "max_power": m.Measure.MaxPower, "frequency": m.Measure.Frequency, "exported": m.Measure.Exported, "imported": m.Measure.Imported} {
 		for _, t := range list {
 			c.readable(m, strings.TrimPrefix(t, "-"), "measure", key)
@@ -229,8 +270,10 @@ func (c *checker) measure(m *Map) {
 	if len(m.Measure.Power) == 0 && len(m.Measure.Battery) == 0 {
 		c.add(c.at("measure"), "no power is measured", "delivery is judged by watts: give measure.power")
 	}
-	for key, o := range map[string]operand{"power": m.Rating.Power, "charge": m.Rating.Charge, "discharge": m.Rating.Discharge, "energy": m.Rating.Energy} {
-		c.operand(m, o, "rating", key)
+	for key, list := range map[string]operands{"power": m.Rating.Power, "charge": m.Rating.Charge, "discharge": m.Rating.Discharge, "energy": m.Rating.Energy} {
+		for _, o := range list {
+			c.operand(m, o, "rating", key)
+		}
 	}
 }
 
@@ -284,7 +327,7 @@ func (c *checker) method(m *Map, name string) {
 	for _, seq := range []struct {
 		key   string
 		steps []Step
-	}{{"arm", me.Arm}, {"write", me.Write}, {"release", me.Release}, {"boot", me.Boot}} {
+	}{{"arm", me.Arm}, {"write", me.Write}, {"engage", me.Engage}, {"release", me.Release}, {"boot", me.Boot}} {
 		for i, s := range seq.steps {
 			c.step(m, s, seq.key, append(slices.Clone(path), seq.key, i))
 		}
@@ -299,8 +342,34 @@ func (c *checker) method(m *Map, name string) {
 		c.checkOf(m, k, append(slices.Clone(path), "acting", i)...)
 	}
 	c.fallback(me, here)
-	for key, o := range map[string]operand{"charge": me.Max.Charge, "discharge": me.Max.Discharge, "power": me.Max.Power} {
-		c.operand(m, o, append(slices.Clone(path), "max", key)...)
+	for _, name := range me.Fallback.Keeps {
+		c.readable(m, name, append(slices.Clone(path), "fallback")...)
+	}
+	c.bars(m, me, here, path)
+	for key, list := range map[string]operands{"charge": me.Max.Charge, "discharge": me.Max.Discharge, "power": me.Max.Power} {
+		for _, o := range list {
+			c.operand(m, o, append(slices.Clone(path), "max", key)...)
+		}
+	}
+}
+
+// bars checks what stands against an order.
+func (c *checker) bars(m *Map, me *Method, here func(...any) int, path []any) {
+	for i, bar := range me.Unless {
+		if len(bar.If) == 0 || bar.Hint == "" {
+			c.add(here("unless", i), "what bars an order needs checks and a hint", "say what holds then, and why it bars the order")
+		}
+		for _, k := range bar.If {
+			c.checkOf(m, k, append(slices.Clone(path), "unless", i)...)
+		}
+	}
+	if h := me.Harvest; h != nil {
+		if len(h.Free) == 0 || h.Band <= 0 || len(m.Measure.PV) == 0 || me.Of != ofBattery {
+			c.add(here("harvest"), "is for a setpoint of a battery beside PV that is measured", "give free and band, and measure.pv")
+		}
+		for _, k := range h.Free {
+			c.checkOf(m, k, append(slices.Clone(path), "harvest")...)
+		}
 	}
 }
 
@@ -325,6 +394,9 @@ func (c *checker) step(m *Map, s Step, seq string, path []any) {
 		c.add(c.at(path...), "needs one value for each point", "")
 		return
 	}
+	for _, k := range s.If {
+		c.checkOf(m, k, append(slices.Clone(path), "if")...)
+	}
 	next := -1
 	for i, name := range s.Points {
 		p := m.Points[name]
@@ -345,8 +417,11 @@ func (c *checker) step(m *Map, s Step, seq string, path []any) {
 		if s.Values[i].word == wordFound && !p.readable() {
 			c.add(c.at(path...), name+" cannot be read, so what was found is not known", "give a constant")
 		}
-		if s.Values[i].word == wordFound && seq != "release" {
-			c.add(c.at(path...), "what was found is only restored by a release", "")
+		if s.Values[i].word == wordFound && (seq == "boot" || p.Moves) {
+			c.add(c.at(path...), "what was found is not known, or moved since", "give a constant")
+		}
+		if p.Permission != "" && (seq == "release" || seq == "boot") && s.Values[i].word != wordFound && (s.Values[i].num != 0 || s.Values[i].point != "") {
+			c.add(c.at(path...), name+" is a permission that is its owner's to give", "put back what was found")
 		}
 		if (seq == "release" || seq == "boot") && s.Values[i].word != "" && s.Values[i].word != wordFound {
 			c.add(c.at(path...), "a release knows no power", "give a constant, or found")

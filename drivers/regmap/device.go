@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
@@ -24,10 +23,12 @@ type Config struct {
 	Endpoint string // host:port, for the journal
 	Unit     uint8
 	Role     flex.Role // the map's when empty
-	Sign     string    // of a meter: what its positive number means; "" where the map is no meter's
-	Map      *Map
-	Bus      Bus
-	Log      *slog.Logger
+	// GridCharge is the owner's consent to charge the battery from the grid.
+	GridCharge bool
+	Sign       string // of a meter: what its positive number means; "" where the map is no meter's
+	Map        *Map
+	Bus        Bus
+	Log        *slog.Logger
 }
 
 // Device is one device behind a map. Its methods may be called from several
@@ -41,6 +42,10 @@ type Device struct {
 	last  image  // latest of every point that was read
 	told  *told  // what we last wrote; nil when nothing of ours stands in the device
 	freed bool   // nothing was written since the last release
+	// base is what the last snapshot found, by point.
+	base map[string][]uint16
+	// harvest is what the PV gives when nothing keeps it down, W; nil: not known.
+	harvest *float64
 
 	stops atomic.Int64 // counts releases; an order that began before one writes no more
 }
@@ -54,7 +59,10 @@ type told struct {
 
 // found is what Open established.
 type found struct {
-	models map[int]uint16 // SunSpec model to address
+	models map[int]uint16    // SunSpec model to address
+	absent map[string]bool   // optional points that the device lacks
+	chosen map[string]string // which of several a point is
+	low    bool              // the low register comes first
 	serial string
 	plate  flex.Nameplate
 }
@@ -64,10 +72,10 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Bus == nil || cfg.Map == nil || cfg.Unit == 0 {
 		return nil, fmt.Errorf("device %s: a bus, a map and a unit id other than 0 are needed", cfg.ID)
 	}
-	if r := cfg.Map.roleOf(); cfg.Role != "" && cfg.Role != r {
-		return nil, fmt.Errorf("device %s: role %q: map %s is for %q", cfg.ID, cfg.Role, cfg.Map.Name, r)
+	if cfg.Role != "" && !slices.Contains(cfg.Map.Role, role(cfg.Role)) {
+		return nil, fmt.Errorf("device %s: role %q: map %s is for %s", cfg.ID, cfg.Role, cfg.Map.Name, cfg.Map.Role)
 	}
-	if meter := cfg.Map.roleOf() == flex.RoleMeter; meter != (cfg.Sign != "") {
+	if meter := cfg.Map.Role[0] == role(flex.RoleMeter); meter != (cfg.Sign != "") {
 		return nil, fmt.Errorf("device %s: sign %q: a meter needs %s or %s, other devices none", cfg.ID, cfg.Sign, sunspec.ExportPositive, sunspec.ImportPositive)
 	}
 	if cfg.Log == nil {
@@ -103,14 +111,20 @@ func (d *Device) place(name string) place {
 }
 
 // has tells whether the device has the point: one in a SunSpec model that is
-// not in its chain it has not.
+// not in its chain it has not, nor one that it refused to tell.
 func (d *Device) has(name string) bool {
+	if name = d.real(name); name == "" {
+		return false
+	}
 	p := d.m.Points[name]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.Optional && d.found != nil && d.found.absent[name] {
+		return false
+	}
 	if p.At.model == 0 {
 		return true
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.found == nil {
 		return false
 	}
@@ -129,7 +143,7 @@ func (d *Device) Open(ctx context.Context) (flex.Nameplate, error) {
 }
 
 func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
-	f := &found{}
+	f := &found{absent: map[string]bool{}}
 	if d.sunspec() {
 		chain, err := sunspec.Walk(ctx, d.cfg.Bus, d.cfg.Unit)
 		if err != nil {
@@ -146,7 +160,11 @@ func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
 	was := d.found
 	d.found = f
 	d.mu.Unlock()
-	im, err := d.read(ctx, p, d.identifying())
+	err := d.look(ctx, p, f)
+	var im image
+	if err == nil {
+		im, err = d.read(ctx, p, d.identifying())
+	}
 	if err == nil {
 		err = d.identity(im)
 	}
@@ -186,7 +204,15 @@ func (d *Device) identifying() []string {
 		out = append(out, d.m.Firmware.Point)
 	}
 	ms, r := d.m.Measure, d.m.Rating
-	out = append(out, ms.Serial, ms.Model, ms.Version, r.Power.point, r.Charge.point, r.Discharge.point, r.Energy.point)
+	out = append(out, ms.Serial, ms.Model, ms.Version)
+	for _, list := range []operands{r.Power, r.Charge, r.Discharge, r.Energy} {
+		out = append(out, d.reals(list.points())...)
+	}
+	for _, me := range d.m.Control {
+		for _, list := range []operands{me.Max.Charge, me.Max.Discharge, me.Max.Power} {
+			out = append(out, d.reals(list.points())...)
+		}
+	}
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
 }
 
@@ -196,15 +222,15 @@ func (d *Device) plate(f *found, im image) {
 	if f.serial == "" && d.m.Measure.Serial != "" {
 		f.serial = strings.TrimPrefix(d.shown(im, d.m.Measure.Serial), "not there")
 	}
-	watts := func(o operand) flex.Watts {
-		v, ok := d.resolve(im, o)
+	watts := func(list operands) flex.Watts {
+		v, ok := d.total(im, list)
 		if !ok || v < 0 || v > float64(flex.MaxPower) {
 			return 0
 		}
 		return flex.Watts(math.Round(v))
 	}
 	p := flex.Nameplate{Manufacturer: d.m.Vendor, Model: text(im.words[d.m.Measure.Model]), Firmware: text(im.words[d.m.Measure.Version]),
-		Serial: f.serial, Role: d.m.roleOf(), MaxPower: watts(d.m.Rating.Power), MaxCharge: watts(d.m.Rating.Charge), MaxDischarge: watts(d.m.Rating.Discharge),
+		Serial: f.serial, Role: d.role(), MaxPower: watts(d.m.Rating.Power), MaxCharge: watts(d.m.Rating.Charge), MaxDischarge: watts(d.m.Rating.Discharge),
 		Energy: flex.WattHours(watts(d.m.Rating.Energy)), Can: []flex.Capability{flex.CanMeasure}}
 	if p.Model == "" {
 		p.Model = strings.TrimPrefix(d.m.Title, d.m.Vendor+" ")
@@ -220,16 +246,36 @@ func (d *Device) plate(f *found, im image) {
 		if every := me.refreshOf(); p.Refresh == 0 || every < p.Refresh {
 			p.Refresh = every
 		}
-		p.Settle = max(p.Settle, time.Duration(me.Settle))
-		p.Follow = p.Follow || me.Of == ofGrid || me.Of == ofBattery && d.m.Role == "hybrid"
+		p.MaxCharge, p.MaxDischarge = d.within(im, p.MaxCharge, me.Max.Charge), d.within(im, p.MaxDischarge, me.Max.Discharge)
+		p.Settle = max(p.Settle, me.settles(max(p.MaxCharge, p.MaxDischarge)))
+		p.Follow = p.Follow || me.Of == ofGrid || me.Of == ofBattery && d.role() == flex.RoleHybrid
 		p.Step = max(p.Step, d.step(im, me))
 		p.Detail = append(p.Detail, fmt.Sprintf("%s: falls back %s to %s; written again every %v", name, fallsBack(me), me.Fallback.To, me.refreshOf()))
+		if len(me.Fallback.Keeps) > 0 {
+			p.Detail = append(p.Detail, fmt.Sprintf("%s: %s stay as they were told until the device is handed back", name, strings.Join(me.Fallback.Keeps, ", ")))
+		}
+		if me.Fallback.Doubt != "" {
+			p.Detail = append(p.Detail, name+": whether it falls back is doubtful: "+me.Fallback.Doubt)
+		}
 	}
 	if p.Method != "" {
 		p.Can = append(p.Can, flex.CanIdle)
 	}
 	p.Detail = append(p.Detail, "map "+d.m.Name+" is "+string(d.m.Status))
 	f.plate = p
+}
+
+// within bounds a rating by what else limits it; what is not known bounds
+// nothing.
+func (d *Device) within(im image, rating flex.Watts, limits operands) flex.Watts {
+	most, ok := d.least(im, limits)
+	switch {
+	case !ok, most > float64(flex.MaxPower):
+		return rating
+	case rating == 0:
+		return flex.Watts(most)
+	}
+	return min(rating, flex.Watts(most))
 }
 
 func fallsBack(me *Method) string {
@@ -251,7 +297,7 @@ func (d *Device) step(im image, me *Method) flex.Watts {
 					most = max(most, math.Abs(lsb))
 				}
 			case wordPercent:
-				if v, known := d.resolve(im, d.m.Rating.Power); ok && known {
+				if v, known := d.total(im, d.m.Rating.Power); ok && known {
 					most = max(most, v*math.Abs(lsb)/100)
 				}
 			}
@@ -263,7 +309,7 @@ func (d *Device) step(im image, me *Method) flex.Watts {
 // resolve is the value of a number or a point.
 func (d *Device) resolve(im image, o operand) (float64, bool) {
 	if o.point != "" {
-		return d.value(im, o.point)
+		return d.value(im, d.real(o.point))
 	}
 	return o.num, o.set
 }

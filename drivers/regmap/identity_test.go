@@ -47,7 +47,7 @@ func TestAMapKnowsItsOwnDeviceAlone(t *testing.T) {
 		}
 		for other, v := range devices {
 			cfg := regmap.Config{ID: "dev", Endpoint: "h:1", Unit: v.unit, Map: m, Bus: v}
-			if m.Role == "meter" {
+			if m.Role.String() == "meter" {
 				cfg.Sign = "export_positive"
 			}
 			d, err := regmap.New(cfg)

@@ -51,6 +51,9 @@ func (d *Device) read(ctx context.Context, p modbus.Priority, names []string) (i
 		at := d.place(first)
 		count := int(d.place(last).addr) - int(at.addr) + d.m.Points[last].size()
 		r, err := d.cfg.Bus.Do(ctx, modbus.Request{Unit: at.unit, Func: at.fn, Addr: at.addr, Count: uint16(count), Priority: p})
+		if lacking(err) && d.asksFor(first) {
+			continue // what stands for control is said in words, and the rest is told all the same
+		}
 		if err != nil {
 			return im, fmt.Errorf("device %s: cannot read %s: %w", d.cfg.ID, strings.Join(run, ", "), err)
 		}
@@ -66,10 +69,17 @@ func (d *Device) read(ctx context.Context, p modbus.Priority, names []string) (i
 	return im, nil
 }
 
+// asksFor tells whether a point is a precondition and nothing else: it is read
+// by itself, and a device that refuses it is known to lack it.
+func (d *Device) asksFor(name string) bool {
+	return !d.m.Points[name].writable() && slices.ContainsFunc(d.m.Need, func(k Check) bool { return k.Point == name })
+}
+
 // withScales adds the scale factors and leaves out what cannot be read.
 func (d *Device) withScales(names []string) []string {
 	want := map[string]bool{}
 	for _, n := range names {
+		n = d.real(n)
 		p := d.m.Points[n]
 		if p == nil || !p.readable() || !d.has(n) {
 			continue
@@ -111,6 +121,9 @@ func (d *Device) runs(names []string) [][]string {
 // joins tells whether a point continues a request: on the same unit, without
 // a gap, within what the device answers at once.
 func (d *Device) joins(run []string, name string) bool {
+	if d.asksFor(run[0]) || d.asksFor(name) {
+		return false
+	}
 	a, z, b := d.place(run[0]), d.place(run[len(run)-1]), d.place(name)
 	end := int(z.addr) + d.m.Points[run[len(run)-1]].size()
 	size := int(b.addr) + d.m.Points[name].size() - int(a.addr)
@@ -124,7 +137,7 @@ func (d *Device) value(im image, name string) (v float64, ok bool) {
 	if p == nil || p.Type == Str || len(words) != p.size() || len(words) == 0 {
 		return 0, false
 	}
-	raw := bits(words, p.low())
+	raw := bits(words, d.low(p))
 	if p.Type.absent(raw) || slices.Contains(p.NaN, hexword(raw)) {
 		return 0, false
 	}
@@ -132,8 +145,8 @@ func (d *Device) value(im image, name string) (v float64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	v = (p.Type.number(raw)*lsb + float64(p.Offset)) * float64(p.Sign)
-	return v, !math.IsNaN(v) && !math.IsInf(v, 0)
+	v, ok = d.directed(im, p, (p.Type.number(raw)*lsb+float64(p.Offset))*float64(p.Sign))
+	return v, ok && !math.IsNaN(v) && !math.IsInf(v, 0)
 }
 
 // lsb is what one count of the register is worth.
@@ -152,20 +165,23 @@ func (d *Device) lsb(im image, p *Point) (float64, bool) {
 	return float64(p.Scale) * math.Pow10(int(sf)), true
 }
 
-// sum adds up points; every one must be there.
+// sum adds up points; every one must be there, but for what a device may lack.
 func (d *Device) sum(im image, list terms) (total float64, ok bool) {
 	for _, t := range list {
 		name, minus := strings.CutPrefix(t, "-")
-		v, ok := d.value(im, name)
-		if !ok {
+		if d.m.Points[name].Optional && !d.has(name) {
+			continue
+		}
+		v, known := d.value(im, d.real(name))
+		if !known {
 			return 0, false
 		}
 		if minus {
 			v = -v
 		}
-		total += v
+		total, ok = total+v, true
 	}
-	return total, len(list) > 0
+	return total, ok
 }
 
 // encode gives the registers of a value, rounded towards zero so that no
@@ -190,12 +206,15 @@ func (d *Device) encode(im image, name string, v float64) (words []uint16, stand
 	if p.Type == F32 {
 		counts = p.Type.number(raw)
 	}
-	return split(raw, p.size(), p.low()), (counts*lsb + float64(p.Offset)) * float64(p.Sign), nil
+	return split(raw, p.size(), d.low(p)), (counts*lsb + float64(p.Offset)) * float64(p.Sign), nil
 }
 
 // holds tells whether a check is met; unread tells that it cannot be told.
 func (d *Device) holds(im image, k Check) (ok, unread bool) {
 	p := d.m.Points[k.Point]
+	if k.There != nil {
+		return d.has(k.Point) == *k.There, false
+	}
 	if p == nil || im.words[k.Point] == nil {
 		return false, true
 	}
@@ -208,7 +227,7 @@ func (d *Device) holds(im image, k Check) (ok, unread bool) {
 		return false, true
 	}
 	switch {
-	case len(k.In) > 0 && !slices.Contains(k.In, number(v)), slices.Contains(k.Not, number(v)), k.Min != nil && v < float64(*k.Min):
+	case len(k.In) > 0 && !slices.Contains(k.In, number(v)), slices.Contains(k.Not, number(v)), k.Min != nil && v < float64(*k.Min), k.Max != nil && v > float64(*k.Max):
 		return false, false
 	}
 	return true, false

@@ -172,7 +172,7 @@ func (m *Map) fill() {
 		if p.Access == "" {
 			p.Access = readOnly
 		}
-		if p.Words == "" {
+		if p.Words == "" && m.WordsBy == nil {
 			p.Words = m.LowFirst
 		}
 		if p.Memory == "" {
@@ -186,7 +186,7 @@ func (m *Map) fill() {
 		if me == nil {
 			continue
 		}
-		for _, steps := range [][]Step{me.Arm, me.Write, me.Release, me.Boot} {
+		for _, steps := range [][]Step{me.Arm, me.Write, me.Engage, me.Release, me.Boot} {
 			for i := range steps {
 				if steps[i].Echo == "" {
 					steps[i].Echo = echoEqual

@@ -1,6 +1,7 @@
 package regmap
 
 import (
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -14,11 +15,12 @@ type Map struct {
 	Vendor   string   `yaml:"vendor"`
 	Models   []string `yaml:"models"`
 	Status   status   `yaml:"status"`
-	Sources  []string `yaml:"sources"`
+	Sources  sources  `yaml:"sources"`
 	Notes    []string `yaml:"notes"` // for the technician
-	Role     role     `yaml:"role"`
+	Role     roles    `yaml:"role"`  // the first, unless the site's configuration names another one
 	Line     Line     `yaml:"line"`
 	LowFirst order    `yaml:"words"` // of values wider than a register; a point may say otherwise
+	WordsBy  *WordsBy `yaml:"words_by"`
 	// Base says from where `at` counts: 0, or the models of a SunSpec chain.
 	Points   map[string]*Point  `yaml:"points"`
 	Identity []Check            `yaml:"identity"`
@@ -48,6 +50,8 @@ type Line struct {
 
 // Point is a value in registers.
 type Point struct {
+	From   names     `yaml:"from"`  // the sources that it is taken from
+	Doubt  string    `yaml:"doubt"` // why it may be otherwise
 	At     address   `yaml:"at"`
 	Type   Kind      `yaml:"type"`
 	Len    int       `yaml:"len"` // registers of a str
@@ -64,8 +68,42 @@ type Point struct {
 	Budget int       `yaml:"budget"` // writes a day, of a persistent point
 	UnitID int       `yaml:"unit_id"`
 	Note   string    `yaml:"note"`
+	// Optional is for what some of the devices lack: they refuse to read it.
+	Optional bool `yaml:"optional"`
+	// Choose makes the point one of several others: the first whose checks hold
+	// when the device is opened. Such a point is measured or rated, not written.
+	Choose []Choice `yaml:"choose"`
+	// Direction gives a magnitude its sign.
+	Direction *Direction `yaml:"direction"`
+	// Moves is for what the device changes by itself (it counts down, or clears
+	// it): written, it is not compared, and what was found is not restored.
+	Moves bool `yaml:"moves"`
+	// Permission names the owner's consent without which the point is never
+	// written.
+	Permission permission `yaml:"permission"`
 
 	name string
+}
+
+// Choice is a point and what must hold for it to be the one.
+type Choice struct {
+	If  []Check `yaml:"if"`
+	Use string  `yaml:"use"`
+}
+
+// Direction tells the sign of a magnitude by the bits of another point: any of
+// plus, or any of minus. Neither: a magnitude other than 0 is not known.
+type Direction struct {
+	Point string   `yaml:"point"`
+	Plus  *hexword `yaml:"plus"`
+	Minus *hexword `yaml:"minus"`
+}
+
+// WordsBy tells the order of registers by a register of the device.
+type WordsBy struct {
+	Point     string `yaml:"point"`
+	LowFirst  words  `yaml:"low_first"`
+	HighFirst words  `yaml:"high_first"`
 }
 
 // Check compares a point.
@@ -74,7 +112,9 @@ type Check struct {
 	In    []number `yaml:"in"`
 	Not   []number `yaml:"not"`
 	Min   *number  `yaml:"min"`
-	Has   []string `yaml:"has"` // text that the point must contain one of
+	Max   *number  `yaml:"max"`
+	There *bool    `yaml:"there"` // the device has the point
+	Has   []string `yaml:"has"`   // text that the point must contain one of
 	Hint  string   `yaml:"hint"`
 }
 
@@ -90,6 +130,7 @@ type Firmware struct {
 type Measure struct {
 	Power      terms            `yaml:"power"`   // AC, + towards the grid
 	Battery    terms            `yaml:"battery"` // + discharging
+	PV         terms            `yaml:"pv"`      // harvested, never negative
 	Grid       terms            `yaml:"grid"`    // at the grid connection, + export
 	SoC        terms            `yaml:"soc"`
 	Limit      terms            `yaml:"limit"`
@@ -104,12 +145,13 @@ type Measure struct {
 	Version    string           `yaml:"version"`
 }
 
-// Rating is what the device can do: points, or numbers in W and Wh.
+// Rating is what the device can do, W and Wh: the sum of points, or a number.
+// What is left out is taken from the site's configuration.
 type Rating struct {
-	Power     operand `yaml:"power"`
-	Charge    operand `yaml:"charge"`
-	Discharge operand `yaml:"discharge"`
-	Energy    operand `yaml:"energy"`
+	Power     operands `yaml:"power"`
+	Charge    operands `yaml:"charge"`
+	Discharge operands `yaml:"discharge"`
+	Energy    operands `yaml:"energy"`
 }
 
 // Method is one way of control and all that belongs to it.
@@ -117,8 +159,9 @@ type Method struct {
 	// Of is what the power is of: ac (the device's AC power), battery, or grid
 	// (the exchange at the connection, which is told anew with every sample).
 	Of       quantity `yaml:"of"`
-	Arm      []Step   `yaml:"arm"`   // once, before the first write
-	Write    []Step   `yaml:"write"` // with every change and refresh
+	Arm      []Step   `yaml:"arm"`    // once, before the first write
+	Write    []Step   `yaml:"write"`  // with every change and refresh
+	Engage   []Step   `yaml:"engage"` // once, after the first write: what puts it in force
 	Release  []Step   `yaml:"release"`
 	Boot     []Step   `yaml:"boot"`   // where what was found is not known any more; default: release
 	Active   []Check  `yaml:"active"` // all hold: control is in force
@@ -127,19 +170,41 @@ type Method struct {
 	Fallback Fallback `yaml:"fallback"`
 	Max      Limits   `yaml:"max"`
 	Settle   span     `yaml:"settle"`
+	Ramp     number   `yaml:"ramp"` // W/s at which the power follows; 0: at once
+	// Unless bars an order while its checks hold.
+	Unless []Bar `yaml:"unless"`
+	// Harvest is for a device whose PV suffers from being told a power.
+	Harvest *Harvest `yaml:"harvest"`
 }
 
-// Limits are what a setpoint must not exceed, beyond the rating.
+// Bar is what stands against an order, in words.
+type Bar struct {
+	When when    `yaml:"when"`
+	If   []Check `yaml:"if"`
+	Hint string  `yaml:"hint"`
+}
+
+// Harvest describes a device that takes its PV down to give what it is told,
+// and that caps the PV at what it is told to charge.
+type Harvest struct {
+	Free []Check `yaml:"free"` // while all hold the PV gives what it can
+	Band number  `yaml:"band"` // W: less is darkness, and as much lies between an order and the harvest
+}
+
+// Limits are what a setpoint must not exceed, beyond the rating: the least of
+// those that are known.
 type Limits struct {
-	Charge    operand `yaml:"charge"`
-	Discharge operand `yaml:"discharge"`
-	Power     operand `yaml:"power"`
+	Charge    operands `yaml:"charge"`
+	Discharge operands `yaml:"discharge"`
+	Power     operands `yaml:"power"`
 }
 
 // Fallback is what happens when nobody writes any more.
 type Fallback struct {
 	After after  `yaml:"after"`
 	To    string `yaml:"to"`
+	Keeps names  `yaml:"keeps"` // points that hold our value all the same
+	Doubt string `yaml:"doubt"`
 }
 
 // Step writes one or several points that lie side by side in one request.
@@ -147,6 +212,7 @@ type Step struct {
 	Points names    `yaml:"point"`
 	Values operands `yaml:"value"`
 	When   when     `yaml:"when"`
+	If     []Check  `yaml:"if"`   // all hold as the device stands before the sequence
 	Wait   span     `yaml:"wait"` // after it
 	Echo   echo     `yaml:"echo"` // equal (default), none: it cannot be read back
 	// Optional is for a device that refuses the step at times: what is refused
@@ -166,5 +232,32 @@ func (m *Method) refreshOf() time.Duration {
 	return 20 * time.Second
 }
 
-// roleOf is the role as the vocabulary has it.
-func (m *Map) roleOf() flex.Role { return flex.Role(m.Role) }
+// Doubts are the entries that may be otherwise, with the reason, sorted.
+func (m *Map) Doubts() []string {
+	var out []string
+	for name, p := range m.Points {
+		if p.Doubt != "" {
+			out = append(out, name+": "+p.Doubt)
+		}
+	}
+	for name, me := range m.Control {
+		if me.Fallback.Doubt != "" {
+			out = append(out, name+", fall-back: "+me.Fallback.Doubt)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sequences are all that the method writes.
+func (m *Method) sequences() []Step {
+	return slices.Concat(m.Arm, m.Write, m.Engage, m.Release, m.Boot)
+}
+
+// settles is how long the power may take to follow the largest change.
+func (m *Method) settles(rating flex.Watts) time.Duration {
+	if m.Ramp <= 0 {
+		return time.Duration(m.Settle)
+	}
+	return time.Duration(m.Settle) + time.Duration(float64(rating)/float64(m.Ramp)*float64(time.Second))
+}

@@ -52,21 +52,24 @@ func (d *Device) plan(t flex.Target, im image) (plan, error) {
 	if err != nil {
 		return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}
+	if why := d.against(me, w, im); why != nil {
+		return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, why)
+	}
 	p := plan{method: name, effective: t.Power}
 	told := math.NaN()
 	for _, seq := range []struct {
 		steps []Step
-		arm   bool
-	}{{me.Arm, true}, {me.Write, false}} {
+		once  bool
+	}{{me.Arm, true}, {me.Write, false}, {me.Engage, true}} {
 		for _, s := range seq.steps {
-			if !s.When.fits(w.power) {
+			if !w.calls(s.When) || len(s.If) > 0 && !d.all(im, s.If) || !d.permits(s) || d.forgot(s) {
 				continue
 			}
 			r, stands, err := d.request(s, w, im)
 			if err != nil {
 				return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 			}
-			r.lasting = seq.arm && r.echo || d.spares(me, s)
+			r.lasting = seq.once && r.echo || d.spares(me, s)
 			p.requests = append(p.requests, r)
 			if !math.IsNaN(stands) {
 				told = stands
@@ -79,34 +82,69 @@ func (d *Device) plan(t flex.Target, im image) (plan, error) {
 	return p, nil
 }
 
-// fits tells whether a step is for this direction.
-func (w when) fits(power float64) bool {
-	switch w {
-	case whenCharge:
-		return power < 0
-	case whenDischarge:
-		return power > 0
-	case whenIdle:
-		return power == 0
-	case whenAlways:
+// against tells what bars an order of this power: the owner's consent that is
+// missing, or what the map says, in its words.
+func (d *Device) against(me *Method, w wish, im image) *flex.Refusal {
+	if w.calls(whenGrid) && d.m.asksConsent() && !d.cfg.GridCharge {
+		return flex.Refuse(flex.ReasonUncontrollable, "%s may not charge from the grid (grid_charge is off)", d.cfg.ID)
 	}
-	return true
+	for _, bar := range me.Unless {
+		if w.calls(bar.When) && d.all(im, bar.If) {
+			return flex.Refuse(flex.ReasonUncontrollable, "%s: %s", d.cfg.ID, bar.Hint)
+		}
+	}
+	return nil
+}
+
+// forgot tells that a step restores what was found and nobody knows it: this
+// process did not find it. It is restored by the release, from the journal.
+func (d *Device) forgot(s Step) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, n := range s.Points {
+		if s.Values[i].word == wordFound && d.base[n] == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // wish is what a method is to bring about, in its own quantity.
 type wish struct {
 	power  float64 // W, + towards the grid or discharging
+	ac     float64 // the target as it was given
 	apart  float64 // what lies between it and the AC power, W
+	sun    float64 // what the PV gives, W
+	sunny  bool    // that is known
 	rating float64 // of its direction, W; 0: not known
 	lease  time.Duration
 }
 
+// calls tells whether a step is for this power.
+func (w wish) calls(of when) bool {
+	switch of {
+	case whenCharge:
+		return w.power < 0
+	case whenDischarge:
+		return w.power > 0
+	case whenIdle:
+		return w.power == 0
+	case whenGrid:
+		return w.power < 0 && -w.power > w.sun+1
+	case whenSun:
+		return w.power < 0 && -w.power <= w.sun+1
+	case whenAlways:
+	}
+	return true
+}
+
 // wish turns an AC target into the method's quantity, within its limits.
 func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
-	w := wish{power: float64(t.Power), lease: t.Revert}
+	w := wish{power: float64(t.Power), ac: float64(t.Power), lease: t.Revert}
+	w.sun, w.sunny = d.sunshine(im)
 	ms := d.m.Measure
 	switch {
-	case me.Of == ofBattery && d.m.Role == "hybrid":
+	case me.Of == ofBattery && d.role() == flex.RoleHybrid:
 		ac, ok := d.sum(im, ms.Power)
 		bat, ok2 := d.sum(im, ms.Battery)
 		if !ok || !ok2 {
@@ -122,18 +160,44 @@ func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
 		}
 		w.power = grid + w.power - own
 	}
+	if me.Harvest != nil {
+		var err error
+		if w, err = d.beside(me.Harvest, w); err != nil {
+			return w, err
+		}
+	}
+	return d.bounded(me, t, w, im), nil
+}
+
+// sunshine is what the PV gives now, on the AC side where both sides are told.
+func (d *Device) sunshine(im image) (float64, bool) {
+	ms := d.m.Measure
+	ac, ok := d.sum(im, ms.Power)
+	bat, ok2 := d.sum(im, ms.Battery)
+	pv, ok3 := d.sum(im, ms.PV)
+	switch {
+	case ok && ok2:
+		return math.Max(0, ac-bat), true
+	case ok3:
+		return math.Max(0, pv), true
+	}
+	return 0, false
+}
+
+// bounded keeps a wish within what its direction allows.
+func (d *Device) bounded(me *Method, t flex.Target, w wish, im image) wish {
 	max, rating := me.Max.Discharge, d.m.Rating.Discharge
 	if w.power < 0 {
 		max, rating = me.Max.Charge, d.m.Rating.Charge
 	}
-	if t.Order == flex.OrderCap || me.Of == ofAC && !rating.set {
+	if t.Order == flex.OrderCap || me.Of == ofAC && len(rating) == 0 {
 		max, rating = me.Max.Power, d.m.Rating.Power
 	}
-	w.rating, _ = d.resolve(im, rating)
-	if most, ok := d.resolve(im, max); ok && most >= 0 {
+	w.rating, _ = d.total(im, rating)
+	if most, ok := d.least(im, max); ok {
 		w.power = math.Copysign(math.Min(math.Abs(w.power), most), w.power)
 	}
-	return w, nil
+	return w
 }
 
 // request encodes one step; stands is the power it stands for, NaN when none.
@@ -141,6 +205,12 @@ func (d *Device) request(s Step, w wish, im image) (r request, stands float64, e
 	r = request{names: s.Points, echo: s.Echo == echoEqual, wait: time.Duration(s.Wait)}
 	stands = math.NaN()
 	for i, name := range s.Points {
+		if s.Values[i].word == wordFound {
+			d.mu.Lock()
+			r.words = append(r.words, d.base[name])
+			d.mu.Unlock()
+			continue
+		}
 		v, err := d.operand(s.Values[i], w, im)
 		if err != nil {
 			return r, stands, fmt.Errorf("%s: %w", name, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"strings"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
@@ -23,6 +22,7 @@ func (d *Device) Read(ctx context.Context) (flex.Reading, error) {
 	d.mu.Lock()
 	d.last = d.last.merge(im)
 	d.mu.Unlock()
+	d.noteHarvest(im)
 	return d.reading(im), nil
 }
 
@@ -31,14 +31,16 @@ func (d *Device) Read(ctx context.Context) (flex.Reading, error) {
 func (d *Device) measured() []string {
 	ms := d.m.Measure
 	var out []string
-	for _, list := range []terms{ms.Power, ms.Battery, ms.Grid, ms.SoC, ms.Limit, ms.MaxPower, ms.Frequency, ms.Exported, ms.Imported} {
-		for _, t := range list {
-			out = append(out, strings.TrimPrefix(t, "-"))
-		}
+	for _, list := range []terms{ms.Power, ms.Battery, ms.PV, ms.Grid, ms.SoC, ms.Limit, ms.MaxPower, ms.Frequency, ms.Exported, ms.Imported} {
+		out = append(out, d.reals(list)...)
 	}
 	out = append(out, ms.Status)
 	for _, me := range d.m.Control {
-		for _, k := range slices.Concat(me.Active, me.Acting) {
+		checks := slices.Concat(me.Active, me.Acting)
+		if me.Harvest != nil {
+			checks = append(checks, me.Harvest.Free...)
+		}
+		for _, k := range checks {
 			out = append(out, k.Point)
 		}
 	}
@@ -48,7 +50,7 @@ func (d *Device) measured() []string {
 // reading turns an image into a reading.
 func (d *Device) reading(im image) flex.Reading {
 	ms := d.m.Measure
-	r := flex.Reading{Device: d.cfg.ID, At: im.at, Power: watts(d.sum(im, ms.Power)), Battery: watts(d.sum(im, ms.Battery)),
+	r := flex.Reading{Device: d.cfg.ID, At: im.at, Power: watts(d.sum(im, ms.Power)), Battery: watts(d.sum(im, ms.Battery)), PV: watts(d.sum(im, ms.PV)),
 		Limit: watts(d.sum(im, ms.Limit)), MaxPower: watts(d.sum(im, ms.MaxPower)), ExportedWh: energy(d.sum(im, ms.Exported)), ImportedWh: energy(d.sum(im, ms.Imported))}
 	switch d.cfg.Sign {
 	case sunspec.ImportPositive:
@@ -58,8 +60,8 @@ func (d *Device) reading(im image) flex.Reading {
 	case sunspec.ExportPositive: // what the map calls imported runs the other way
 		r.ExportedWh, r.ImportedWh = r.ImportedWh, r.ExportedWh
 	}
-	if len(ms.Power) == 0 && d.m.Role == "storage" {
-		r.Power = r.Battery
+	if me := d.m.Control["set"]; d.role() == flex.RoleStorage && me != nil && me.Of == ofBattery && len(ms.Battery) > 0 {
+		r.Power = r.Battery // the battery alone: what the PV beside it gives is not its power
 	}
 	if v, ok := d.sum(im, ms.SoC); ok {
 		if p, ok := flex.PercentOf(v / 100); ok {

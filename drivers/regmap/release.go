@@ -41,7 +41,7 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 		if len(foreign) > 0 {
 			return d.released(rec, im, foreign), nil
 		}
-		if !slices.ContainsFunc(todo, func(r request) bool { return !r.optional && !d.stands(im, r) && (r.echo || !d.isFreed()) }) {
+		if d.done(todo, im) {
 			return d.released(rec, im, nil), nil
 		}
 		unsure = d.writeAll(ctx, modbus.Stop, turn, &rec, im, todo, false)
@@ -61,6 +61,22 @@ func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 		}
 	}
 	return rec, d.unheard(&rec, todo, unsure)
+}
+
+// done tells whether the end of a way back stands already.
+func (d *Device) done(todo []request, im image) bool {
+	last := lastOf(todo)
+	for k, r := range todo {
+		if r.optional || !r.echo && d.isFreed() {
+			continue
+		}
+		for i, n := range r.names {
+			if p := d.m.Points[n]; last[n] == k && !p.Moves && (!r.echo || !slices.Equal(im.words[n], r.words[i])) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // isFreed tells whether the last thing we wrote was a release: one that cannot
@@ -126,7 +142,7 @@ func (d *Device) handback(e flex.JournalEntry, im image) (todo []request, foreig
 
 // used tells whether a method's setpoint is among what we wrote.
 func (d *Device) used(me *Method, ours map[string][]uint16) bool {
-	for _, s := range me.Write {
+	for _, s := range slices.Concat(me.Write, me.Engage) {
 		for _, n := range s.Points {
 			if ours[n] != nil {
 				return true
@@ -140,10 +156,10 @@ func (d *Device) used(me *Method, ours map[string][]uint16) bool {
 // since ours was proven; "" when none. A value of the way back is ours: an
 // earlier release may have come half way.
 func (d *Device) changed(me *Method, ours map[string][]uint16, back []request, im image) string {
-	given := map[string][]uint16{}
+	given := map[string][][]uint16{}
 	for _, r := range back {
 		for i, n := range r.names {
-			given[n] = r.words[i]
+			given[n] = append(given[n], r.words[i])
 		}
 	}
 	d.mu.Lock()
@@ -151,10 +167,11 @@ func (d *Device) changed(me *Method, ours map[string][]uint16, back []request, i
 	for _, s := range me.Write {
 		for i, n := range s.Points {
 			was, now := ours[n], im.words[n]
-			if was == nil || now == nil || s.Echo == echoNone || slices.Equal(was, now) || slices.Equal(given[n], now) || s.Values[i].moves() && me.Of == ofGrid {
+			if was == nil || now == nil || s.Echo == echoNone || d.m.Points[n].Moves || slices.Equal(was, now) || s.Values[i].moves() && me.Of == ofGrid {
 				continue
 			}
-			if d.told != nil && slices.ContainsFunc(d.told.words[n], func(w []uint16) bool { return slices.Equal(w, now) }) {
+			stands := func(w []uint16) bool { return slices.Equal(w, now) }
+			if slices.ContainsFunc(given[n], stands) || d.told != nil && slices.ContainsFunc(d.told.words[n], stands) {
 				continue
 			}
 			return n
@@ -174,6 +191,9 @@ func (o operand) moves() bool {
 func (d *Device) wayBack(steps []Step, old, ours map[string][]uint16, im image) ([]request, error) {
 	var out []request
 	for _, s := range steps {
+		if len(s.If) > 0 && !d.all(im, s.If) {
+			continue
+		}
 		r := request{names: s.Points, echo: s.Echo == echoEqual, wait: time.Duration(s.Wait), lasting: s.Echo == echoEqual, optional: s.Optional}
 		skip := false
 		for i, n := range s.Points {

@@ -15,22 +15,25 @@ import (
 // The kinds of value a map has. Each reads itself and refuses, with its line,
 // what it cannot mean.
 type (
-	status   string
-	role     string
-	quantity string
-	access   string
-	memory   string
-	echo     string
-	when     string
-	span     time.Duration
-	number   float64
-	sign     float64
-	hexword  uint64
-	order    string // high_first, low_first, or "" for the map's
-	terms    []string
-	names    []string
-	words    []int64
-	operands []operand
+	status     string
+	role       string
+	roles      []role
+	sources    map[string]string
+	permission string
+	quantity   string
+	access     string
+	memory     string
+	echo       string
+	when       string
+	span       time.Duration
+	number     float64
+	sign       float64
+	hexword    uint64
+	order      string // high_first, low_first, or "" for the map's
+	terms      []string
+	names      []string
+	words      []int64
+	operands   []operand
 )
 
 // address is where a point lies: a wire address, or an offset in a SunSpec
@@ -81,6 +84,10 @@ const (
 	whenCharge    when = "charge"
 	whenDischarge when = "discharge"
 	whenIdle      when = "idle"
+	whenGrid      when = "grid" // charging, more than the PV gives
+	whenSun       when = "sun"  // charging, no more than the PV gives
+
+	gridCharge permission = "grid_charge"
 
 	never   = "never"
 	unsure  = "unknown"
@@ -144,6 +151,59 @@ func (r *role) UnmarshalYAML(n *yaml.Node) error {
 	return choice(n, r, "storage", "pv", "hybrid", "meter")
 }
 
+// UnmarshalYAML reads one or several roles.
+func (r *roles) UnmarshalYAML(n *yaml.Node) error {
+	items, err := list(n, 4)
+	for _, item := range items {
+		var one role
+		if rerr := one.UnmarshalYAML(item); rerr != nil {
+			return rerr
+		}
+		*r = append(*r, one)
+	}
+	return err
+}
+
+// String is the roles for people.
+func (r roles) String() string {
+	out := make([]string, len(r))
+	for i, one := range r {
+		out[i] = string(one)
+	}
+	return strings.Join(out, ", ")
+}
+
+// UnmarshalYAML reads a list of sources, or sources by a short name that
+// points can cite.
+func (s *sources) UnmarshalYAML(n *yaml.Node) error {
+	*s = sources{}
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		return nil // told as missing
+	}
+	if n.Kind != yaml.MappingNode {
+		items, err := list(n, 64)
+		for i, item := range items {
+			text, serr := scalar(item, visible)
+			if serr != nil {
+				return serr
+			}
+			(*s)[strconv.Itoa(i+1)] = text
+		}
+		return err
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		text, err := scalar(n.Content[i+1], visible)
+		if err != nil {
+			return err
+		}
+		(*s)[n.Content[i].Value] = text
+	}
+	return nil
+}
+
+// UnmarshalYAML reads which consent a point needs.
+func (p *permission) UnmarshalYAML(n *yaml.Node) error { return choice(n, p, string(gridCharge)) }
+
 // UnmarshalYAML reads what a power is of.
 func (q *quantity) UnmarshalYAML(n *yaml.Node) error {
 	return choice(n, q, string(ofAC), string(ofBattery), string(ofGrid))
@@ -166,7 +226,7 @@ func (e *echo) UnmarshalYAML(n *yaml.Node) error {
 
 // UnmarshalYAML reads for which direction a step is.
 func (w *when) UnmarshalYAML(n *yaml.Node) error {
-	err := choice(n, w, "always", string(whenCharge), string(whenDischarge), string(whenIdle))
+	err := choice(n, w, "always", string(whenCharge), string(whenDischarge), string(whenIdle), string(whenGrid), string(whenSun))
 	if *w == "always" {
 		*w = whenAlways
 	}

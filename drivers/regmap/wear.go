@@ -29,7 +29,7 @@ func (d *Device) trimmed(im image, r request) request {
 		return r
 	}
 	stands := func(i int) bool {
-		return d.m.Points[r.names[i]].readable() && slices.Equal(im.words[r.names[i]], r.words[i])
+		return d.m.Points[r.names[i]].readable() && !d.m.Points[r.names[i]].Moves && slices.Equal(im.words[r.names[i]], r.words[i])
 	}
 	from, to := 0, len(r.names)
 	for from < to && stands(from) {

@@ -1,0 +1,51 @@
+package regmap
+
+import (
+	"math"
+
+	"flexd/agent/flex"
+)
+
+// noteHarvest remembers what the PV gives where nothing keeps it from giving
+// all it can. Under a forced command a low value proves nothing, for it is the
+// command's own doing; a high one does.
+func (d *Device) noteHarvest(im image) {
+	for _, me := range d.m.Control {
+		if me.Harvest == nil {
+			continue
+		}
+		pv, ok := d.sum(im, d.m.Measure.PV)
+		if !ok {
+			continue
+		}
+		free := d.all(im, me.Harvest.Free)
+		d.mu.Lock()
+		if free || d.harvest == nil || pv > *d.harvest {
+			d.harvest = &pv
+		}
+		d.mu.Unlock()
+	}
+}
+
+// beside turns a target into what a device must be told that takes its PV down
+// to give it and caps it at what is charged; an order that would cost the sun
+// is refused.
+func (d *Device) beside(h *Harvest, w wish) (wish, error) {
+	d.mu.Lock()
+	known := d.harvest
+	d.mu.Unlock()
+	if known == nil || !w.sunny {
+		return w, flex.Refuse(flex.ReasonDeviceUnavailable, "%s does not tell what its PV gives: a forced command may take it down", d.cfg.ID)
+	}
+	harvest, band := *known, float64(h.Band)
+	dark := harvest < band
+	switch hybrid := d.role() == flex.RoleHybrid; {
+	case w.ac > 0 && (dark || hybrid && w.ac >= harvest+band):
+		w.power, w.apart = w.ac, 0 // all of it comes from the battery
+		return w, nil
+	case dark, w.ac <= -band && (hybrid || -w.ac >= harvest+band):
+		return w, nil
+	}
+	return w, flex.Refuse(flex.ReasonUncontrollable, "%s: %v cannot be told while its PV gives %v: a forced command takes the PV down to it",
+		d.cfg.ID, flex.Watts(math.Round(w.ac)), flex.Watts(math.Round(harvest)))
+}
