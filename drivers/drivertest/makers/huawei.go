@@ -73,6 +73,7 @@ type HuaweiOptions struct {
 	ForcedMinutes uint16  // 47083; 0 where nothing is forced
 	FeedLimit     float64 // W at the connection; 0: none
 
+	Harvests bool // a forced command leaves the harvest alone, as owners had it until 2024
 	Multiple bool // function 6 is refused with exception 1, as one owner met
 }
 
@@ -83,7 +84,8 @@ type HuaweiOptions struct {
 // takes the tracker down, recovery in 6 s, ramps, 1.5 s of silence after a
 // handshake, registers and their widths, ranges of 47081 and 47082); evcc
 // template huawei-sun2000-hybrid (signs, 47075 and 47077 above 37046 and 37048
-// are refused, writing 47100 renews a command) and its issues 14377 (exception
+// are refused, writing 47100 renews a command) and its issues 15647 (PV all
+// exported under a forced discharge of 0 W), 14377 (exception
 // 1 to function 6), 17692 (a forced charge ends by itself at 100 %), 30620
 // (exception 4), PR 32235; wlcrs/huawei_solar issue 974 (0 W as "idle" curtails
 // PV); home-assistant/core issue 134665 (unit 0 over WLAN);
@@ -332,10 +334,10 @@ func (h *Huawei) feed() float64 {
 func (h *Huawei) goal(dt time.Duration) float64 {
 	switch h.reg(lunaForced) {
 	case 1:
-		h.most = h.u(lunaForcedIn)
+		h.curtail(h.u(lunaForcedIn))
 		return h.paced(-h.u(lunaForcedIn), or(h.o.RampIn, 50))
 	case 2:
-		h.most = 0
+		h.curtail(0)
 		return h.paced(h.u(lunaForcedOut), or(h.o.RampOut, 180))
 	}
 	h.ramp = 0
@@ -349,6 +351,13 @@ func (h *Huawei) goal(dt time.Duration) float64 {
 		}
 	}
 	return h.house - min(h.sun, h.most)
+}
+
+// curtail is what a forced command leaves of the harvest.
+func (h *Huawei) curtail(w float64) {
+	if !h.o.Harvests {
+		h.most = w
+	}
 }
 
 // paced lets a battery take on power slowly and give it up at once.

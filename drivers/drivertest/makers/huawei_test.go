@@ -56,6 +56,14 @@ func TestHuaweiForcedDischargeTakesTheTrackerDown(t *testing.T) {
 	s.near("grid", float64(int32(s.u32(1, 37113, false))), -2000)
 }
 
+func TestHuaweiThatHarvestsUnderACommand(t *testing.T) {
+	s, d := onHuawei(t, HuaweiOptions{Sun: 8000, House: 500, Harvests: true})
+	s.force(2, 10, 0)
+	s.pass(10 * time.Second)
+	s.near("harvest", d.Watts().PV, 8000)
+	s.near("grid", d.Watts().Grid, 7500)
+}
+
 func TestHuaweiRampsTwentySecondsPerKilowatt(t *testing.T) {
 	s, d := onHuawei(t, HuaweiOptions{FromGrid: true})
 	s.force(1, 10, 1000)

@@ -57,11 +57,11 @@ type SolarEdgeOptions struct {
 	Policy       uint16  // 0xE005
 	PolicyLimit  float64 // 0xE006, kWh or %
 	Reserve      float64 // 0xE008 in %
-	DefaultMode  uint16  // 0xE00A; 7
+	DefaultMode  uint16  // 0xE00A; 0, as one owner found it
 	CommandTime  uint32  // 0xE00B in s; 3600
-	CommandMode  uint16  // 0xE00D; 7
-	ChargeCap    float64 // 0xE00E in W; all that the batteries take
-	DischargeCap float64 // 0xE010 in W; all that they give
+	CommandMode  uint16  // 0xE00D; 0
+	ChargeCap    float64 // 0xE00E in W; the inverter's rating
+	DischargeCap float64 // 0xE010 in W; the inverter's rating
 	Program      float64 // W of battery power in the owner's time-of-use program
 }
 
@@ -317,7 +317,7 @@ func (e *SolarEdge) Restart() {
 		e.float(edgeLimit, edgeFullLimit)
 		e.ruling, e.ends, e.command, e.battery = edgeFullLimit, e.deadline(edgeTimeout), time.Time{}, 0
 		if e.o.Batteries > 0 {
-			e.remote(3600, e.reg(storeDefault), e.plant.charge, e.plant.discharge)
+			e.remote(3600, e.reg(storeDefault), e.rating, e.rating)
 		}
 	})
 }

@@ -91,7 +91,7 @@ func TestSolarEdgeEchoesWhatItIgnores(t *testing.T) {
 }
 
 func TestStorEdgeRemoteCommandEnds(t *testing.T) {
-	s, d := onSolarEdge(t, SolarEdgeOptions{Batteries: 1, House: 1000})
+	s, d := onSolarEdge(t, SolarEdgeOptions{Batteries: 1, House: 1000, DefaultMode: 7})
 	s.pass(time.Second)
 	s.near("self-consumption", d.Watts().Battery, 1000)
 	s.writes6(1, 0xE004, 4)
@@ -114,10 +114,20 @@ func TestStorEdgeRemoteCommandEnds(t *testing.T) {
 }
 
 func TestStorEdgeLimitsBindInTheDefaultMode(t *testing.T) {
-	s, d := onSolarEdge(t, SolarEdgeOptions{Batteries: 1, House: 2000, Mode: 4})
+	s, d := onSolarEdge(t, SolarEdgeOptions{Batteries: 1, House: 2000, Mode: 4, DefaultMode: 7})
 	s.writes(1, 0xE010, lowF(0)...)
 	s.pass(2 * time.Hour)
 	s.near("held", d.Watts().Battery, 0)
+}
+
+func TestStorEdgeFallsToTheDefaultModeItWasFoundWith(t *testing.T) {
+	s, d := onSolarEdge(t, SolarEdgeOptions{Batteries: 1, House: 2000})
+	s.writes6(1, 0xE004, 4)
+	s.writes6(1, 0xE00D, 7)
+	s.pass(3599 * time.Second)
+	s.near("commanded", d.Watts().Battery, 2000)
+	s.pass(2 * time.Second)
+	s.near("mode 0", d.Watts().Battery, 0)
 }
 
 func TestStorEdgeSharesAmongItsBatteries(t *testing.T) {

@@ -29,7 +29,9 @@ const edgeMirror = 0xF500
 
 // storage lays out what a StorEdge has more. Sources beside those of
 // SolarEdge: evcc PR 11663, 11904 (a command lasts 3600 s by default and
-// writing 0xE00D renews it; mode 5), springfall2008/predbat_addon issue 27
+// writing 0xE00D renews it; mode 5; 0xE004 found at 1 and 0xE00A at 0),
+// WillCodeForCats/solaredge-modbus-multi issue 219 (limits found at the
+// inverter's rating, above the battery's), springfall2008/predbat_addon issue 27
 // (the default mode after an hour), evcc and openWB templates (limits bind in
 // mode 7, as default mode too), biemond/solaredge.modbus issue 57 (charging
 // from the grid needs the policy).
@@ -42,9 +44,8 @@ func (e *SolarEdge) storage() {
 	e.put(edgeUnit, storeMode, or(o.Mode, 1), o.Policy)
 	e.float(storePolicyLimit, o.PolicyLimit)
 	e.float(storeReserve, o.Reserve)
-	e.put(edgeUnit, storeDefault, or(o.DefaultMode, 7))
-	e.remote(or(o.CommandTime, 3600), or(o.CommandMode, 7),
-		or(o.ChargeCap, e.plant.charge), or(o.DischargeCap, e.plant.discharge))
+	e.put(edgeUnit, storeDefault, o.DefaultMode)
+	e.remote(or(o.CommandTime, 3600), o.CommandMode, or(o.ChargeCap, e.rating), or(o.DischargeCap, e.rating))
 	for i, base := range edgeBatteries {
 		switch {
 		case i < o.Batteries:

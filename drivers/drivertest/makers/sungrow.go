@@ -65,6 +65,9 @@ type SungrowOptions struct {
 	MaxCharge      uint16  // 33046 in 10 W; the converter's
 	MaxDischarge   uint16  // 33047 in 10 W; the converter's
 
+	// NeedsStop makes it pass over a change between charging and discharging
+	// without 0xCC in between, as one owner suspects.
+	NeedsStop bool
 	// Pulses makes charging under external EMS run one second of four, as one
 	// owner's SH10RT did.
 	Pulses bool
@@ -80,19 +83,21 @@ type SungrowOptions struct {
 // least 1); openWB sungrow_sh/bat.py (5213 and 5630 are refused by old
 // firmware; 0xCC in mode 2 holds the battery still); mvandersteen/SungrowInverter
 // issue 22 (13021 signed, + discharging); bohdan-s/SunGather issue 153
-// (external EMS, W in 13051, pulsing); evcc PR 33575 (command 0xCC after the
+// (external EMS, W in 13051, pulsing); biemond/solaredge.modbus issue 129 (stop
+// between directions); evcc PR 33575 (command 0xCC after the
 // heartbeat has run out).
 type Sungrow struct {
 	rig
 	o      SungrowOptions
 	left   float64       // s of heartbeat
+	acting uint16        // the command that is followed
 	pulsed time.Duration // since the last command
 }
 
 // NewSungrow is an inverter as its owner left it.
 func NewSungrow(now func() time.Time, o SungrowOptions) *Sungrow {
 	o.Unit, o.Command = or(o.Unit, 1), or(o.Command, shStop)
-	s := &Sungrow{o: o}
+	s := &Sungrow{o: o, acting: o.Command}
 	s.rig = rig{bank: newBank(now), plant: plant{
 		rating: or(o.Rating, 10000), charge: or(o.Charge, 10600), discharge: or(o.Discharge, 10600),
 		capacity: or(o.Capacity, 12800), soc: or(o.SoC, 50), ramp: o.Ramp, sun: o.Sun, house: o.House,
@@ -212,8 +217,9 @@ func (s *Sungrow) act(r modbus.Request) {
 			if v == 3 && s.left <= 0 {
 				s.left = shGrace
 			}
-		case shCommand, shForced:
+		case shCommand:
 			s.pulsed = 0
+			s.follow()
 		}
 	}
 	s.show()
@@ -226,6 +232,7 @@ func (s *Sungrow) move(_ time.Time, dt time.Duration) {
 		s.put(s.o.Unit, shMode, 0)
 		s.put(s.o.Unit, shCommand, shStop)
 	}
+	s.follow()
 	s.floor, s.ceil = float64(s.reg(shMinSoC))/10, float64(s.reg(shMaxSoC))/10
 	b := s.open()
 	b.charge, b.discharge = 10*float64(s.reg(shMaxCharge)), 10*float64(s.reg(shMaxGive))
@@ -235,13 +242,21 @@ func (s *Sungrow) move(_ time.Time, dt time.Duration) {
 	s.run(s.goal(dt), b, dt)
 }
 
+// follow takes up the command that is written.
+func (s *Sungrow) follow() {
+	command := s.reg(shCommand)
+	if !s.o.NeedsStop || command == shStop || s.acting == shStop {
+		s.acting = command
+	}
+}
+
 // goal is the battery's power as the mode wants it.
 func (s *Sungrow) goal(dt time.Duration) float64 {
 	mode, w := s.reg(shMode), float64(s.reg(shForced))
 	if mode != 2 && mode != 3 {
 		return s.surplus()
 	}
-	switch s.reg(shCommand) {
+	switch s.acting {
 	case shCharge:
 		s.pulsed += dt
 		if s.o.Pulses && mode == 3 && s.pulsed%(4*time.Second) >= time.Second {

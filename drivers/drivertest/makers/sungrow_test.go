@@ -107,3 +107,16 @@ func TestSungrowStopsFullAndEmpty(t *testing.T) {
 	s.pass(time.Second)
 	s.near("discharging", d.Watts().Battery, 0)
 }
+
+func TestSungrowThatNeedsAStopBetweenDirections(t *testing.T) {
+	s, d := onSungrow(t, SungrowOptions{NeedsStop: true, Forced: 2000})
+	s.writes6(1, 13050, 0xAA)
+	s.writes6(1, 13049, 2)
+	s.writes6(1, 13050, 0xBB)
+	s.pass(time.Second)
+	s.near("still charging", d.Watts().Battery, -2000)
+	s.writes6(1, 13050, 0xCC)
+	s.writes6(1, 13050, 0xBB)
+	s.pass(time.Second)
+	s.near("discharging", d.Watts().Battery, 2000)
+}
