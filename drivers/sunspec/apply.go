@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -15,9 +15,6 @@ const (
 	// imageAge is how old an image may be for a write to rest on it. It spares
 	// a read between the decision and the first write.
 	imageAge = 3 * time.Second
-	// settle is how long after a change a power reading tells nothing of it yet;
-	// estimating the sun from one would chase the battery's own ramp.
-	settle = 2 * time.Second
 	// attempts is how often a sequence is written when reading back resolved
 	// an uncertain write as missing. Only absolute values are ever written.
 	attempts = 2
@@ -68,17 +65,26 @@ func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 
 // prepare plans a write and remembers the intention before it is sent.
 func (d *Device) prepare(f *found, t flex.Target, im image) (plan, error) {
-	mem, err := d.memory(f, im)
-	if err != nil {
-		return plan{}, err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	mem := d.memory()
+	if f.role == flex.RoleHybrid && f.set == rates && t.Order == flex.OrderSet {
+		s, err := f.sampleOf(im, float64(t.Power))
+		if err != nil {
+			return plan{}, err
+		}
+		var last time.Time
+		if d.told != nil && d.told.method == rates {
+			last = d.told.at
+		}
+		b := d.flow.next(s, last, d.before == nil)
+		mem.battery = &b
 	}
 	p, err := f.plan(t, im, mem)
 	if err != nil {
 		return p, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if p.method == rates && p.value != 0 && d.noForced {
+	if p.method == rates && p.value.forced() && d.noForced {
 		return p, errNoForced
 	}
 	if d.told == nil || d.told.method != p.method {
@@ -103,7 +109,7 @@ func (d *Device) proven(p plan, at time.Time) {
 	if d.told != nil && d.told.method == p.method {
 		at = d.told.at
 	}
-	d.told = &told{at: at, method: p.method, values: []int64{p.value}}
+	d.told = &told{at: at, method: p.method, values: []setting{p.value}, aim: p.effective}
 }
 
 // current gives what was found and an image recent enough to write upon. Once
@@ -128,41 +134,9 @@ func (d *Device) current(ctx context.Context, o flex.Order) (*found, image, erro
 	return f, im, err
 }
 
-// memory gathers what a plan needs beyond the image.
-func (d *Device) memory(f *found, im image) (memory, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	mem := memory{before: d.before, gridCharge: d.cfg.GridCharge, adopt: d.cfg.AdoptLimit}
-	if f.role != flex.RoleHybrid || f.set != rates {
-		return mem, nil
-	}
-	if d.told == nil || im.at.Sub(d.told.at) >= settle {
-		ac, ok := acPower(im)
-		if !ok {
-			return mem, errors.New("the AC power is not implemented at the moment: the battery's part of the target cannot be told")
-		}
-		top, ok := maxPower(im)
-		if !ok {
-			top = math.Abs(ac)
-		}
-		d.sun = max(0, min(top, ac-f.pinned(im)))
-	}
-	mem.sun = d.sun
-	return mem, nil
-}
-
-// pinned is the battery's power where both rates hold it in place, W.
-func (f *found) pinned(im image) float64 {
-	b := im.of(124)
-	mod, _ := b.raw("StorCtl_Mod")
-	out, ok := b.raw("OutWRte")
-	in, ok2 := b.raw("InWRte")
-	pct, ok3 := b.num("OutWRte")
-	base, ok4 := f.rateBase(im)
-	if mod != both || !ok || !ok2 || !ok3 || !ok4 || out != -in {
-		return 0
-	}
-	return base * pct / full
+// memory gathers what a plan needs beyond the image; mu is held.
+func (d *Device) memory() memory {
+	return memory{before: d.before, gridCharge: d.cfg.GridCharge, adopt: d.cfg.AdoptLimit}
 }
 
 // mayLimit refuses to write a cap where others have set one, unless the
@@ -178,21 +152,12 @@ func (d *Device) mayLimit(f *found, im image) error {
 	switch {
 	case !on || d.cfg.AdoptLimit:
 		return nil
-	case d.told != nil && d.told.method == c.method && contains(d.told.values, raw):
+	case d.told != nil && d.told.method == c.method && slices.Contains(d.told.values, setting{raw, raw}):
 		return nil
 	case d.before == nil && d.told == nil:
 		return nil // a new process: it is for the journal to say whose this is
 	}
 	return fmt.Errorf("device %s: %w", d.cfg.ID, refuseLimit(c, im))
-}
-
-func contains(vs []int64, v int64) bool {
-	for _, x := range vs {
-		if x == v {
-			return true
-		}
-	}
-	return false
 }
 
 // refuseLimit says whose limit stands in the way.
@@ -281,7 +246,7 @@ func (d *Device) writeParts(ctx context.Context, p modbus.Priority, turn int64, 
 // refused sorts a write that the device answered with an exception.
 func (d *Device) refused(f *found, p plan, err error) error {
 	var e *modbus.Exception
-	if p.method == rates && p.value != 0 && errors.As(err, &e) && e.Code == modbus.IllegalValue {
+	if p.method == rates && p.value.forced() && errors.As(err, &e) && e.Code == modbus.IllegalValue {
 		d.mu.Lock()
 		d.noForced = true
 		d.mu.Unlock()
@@ -352,11 +317,11 @@ func (d *Device) unforced(ctx context.Context, f *found, t flex.Target, im image
 	out, _ := b.raw("OutWRte")
 	in, _ := b.raw("InWRte")
 	d.mu.Lock()
-	wanted := int64(0)
+	var wanted setting
 	if d.told != nil && d.told.method == rates && len(d.told.values) > 0 {
 		wanted = d.told.values[len(d.told.values)-1]
 	}
-	clipped := t.Order == flex.OrderSet && f.set == rates && wanted != 0 && out >= 0 && in >= 0
+	clipped := t.Order == flex.OrderSet && f.set == rates && (wanted.low > 0 && in >= 0 || wanted.high < 0 && out >= 0)
 	d.noForced = d.noForced || clipped
 	d.mu.Unlock()
 	if !clipped {

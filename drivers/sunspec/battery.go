@@ -13,10 +13,16 @@ var batteries = []uint16{160, 714, 802}
 
 // Values of ChaSt, in 124 and 802 alike, and of 714.PrtTyp.
 const (
+	stateOff         = 1
+	stateEmpty       = 2
 	stateDischarging = 3
 	stateCharging    = 4
+	stateFull        = 5
+	stateHolding     = 6
+	portPV           = 0
 	portESS          = 1
 	mostPorts        = 4 // of 714, in one request
+	mostModules      = 5 // of 160, in one request
 )
 
 // telling are the models that are read to know the device. What tells of a
@@ -48,7 +54,7 @@ func (f *found) batteryPower(im image) (float64, bool) {
 	if v, ok := im.of(802).num("W"); ok { // "flowing to or from": its sign is nobody's word
 		return directed(im, v, false)
 	}
-	if v, ok := essPorts(im.of(714)); ok {
+	if v, ok := ports(im.of(714), portESS); ok {
 		return directed(im, v, true)
 	}
 	return f.mppt(im)
@@ -68,16 +74,16 @@ func directed(im image, v float64, signed bool) (float64, bool) {
 	return v, signed || v == 0
 }
 
-// essPorts adds up the storage ports of 714. As in 701, whose family it is of,
+// ports adds up the ports of a kind in 714. As in 701, whose family it is of,
 // what a port gives is above zero.
-func essPorts(b block) (sum float64, ok bool) {
+func ports(b block, kind int64) (sum float64, ok bool) {
 	n, has := b.raw("NPrt")
 	if !has || n > mostPorts {
 		return 0, false
 	}
 	for i := range n {
 		port := "P" + string(rune('1'+i))
-		if typ, told := b.raw(port + ".PrtTyp"); !told || typ != portESS {
+		if typ, told := b.raw(port + ".PrtTyp"); !told || typ != kind {
 			continue
 		}
 		v, told := b.num(port + ".DCW")
@@ -87,19 +93,6 @@ func essPorts(b block) (sum float64, ok bool) {
 		sum, ok = sum+v, true
 	}
 	return sum, ok
-}
-
-// mppt reads the battery of a Fronius hybrid, which uses two modules of 160
-// for it: the third is into the battery, the fourth out of it.
-func (f *found) mppt(im image) (float64, bool) {
-	b := im.of(160)
-	n, ok := b.raw("N")
-	if !ok || n != 4 || !im.of(124).has("WChaMax") || !f.maker("fronius") {
-		return 0, false
-	}
-	in, ok := b.num("M3.DCW")
-	out, ok2 := b.num("M4.DCW")
-	return out - in, ok && ok2
 }
 
 // Values of 802.State in which no power flows, whatever the inverter is told.

@@ -198,7 +198,7 @@ func checkImage(t *testing.T, im image, w int64) {
 			f.rate(im)
 		}
 		f.capabilities(im)
-		r := f.reading(im, ImportPositive)
+		r := f.reading(im, ImportPositive, nil)
 		if r.Power != nil && r.Power.Abs() > flex.MaxPower || r.SoC != nil && (*r.SoC < 0 || *r.SoC > flex.Full) {
 			t.Errorf("reading out of bounds: %+v", r)
 		}

@@ -55,6 +55,16 @@ func setterOf(m method) string {
 	return ""
 }
 
+// setting reads the setpoint or cap that stands.
+func (b block) setting(m method) (setting, bool) {
+	v, ok := b.raw(setterOf(m))
+	if m != rates {
+		return setting{v, v}, ok
+	}
+	in, ok2 := b.raw("InWRte")
+	return setting{-in, v}, ok && ok2
+}
+
 // all lists the controls that the device has, setpoints first, whichever of
 // them is in use: a predecessor may have used another.
 func all(im image) []control {

@@ -60,8 +60,8 @@ type Device struct {
 	told *told
 	// before is the image found before our first write.
 	before *image
-	// sun is the last estimate of a hybrid's generation, W.
-	sun float64
+	// flow is what is known of a hybrid's power flows.
+	flow flow
 	// noForced: negative rates were found not to work.
 	noForced bool
 	// sparse: the device refuses writes across points it does not implement.
@@ -80,8 +80,16 @@ type Device struct {
 type told struct {
 	at     time.Time // of the last change
 	method method
-	values []int64 // raw values of ours that may stand in the device; one once proven
+	values []setting  // of ours that may stand in the device; one once proven
+	aim    flex.Watts // the AC power that was asked for
 }
+
+// setting is the raw value of a setpoint or cap. The rates of a battery that
+// is told no one power are two: at least low, at most high.
+type setting struct{ low, high int64 }
+
+// forced tells whether it takes a negative rate of model 124.
+func (s setting) forced() bool { return s.low > 0 || s.high < 0 }
 
 // found is what discovery established. It does not change.
 type found struct {
@@ -245,7 +253,7 @@ func (d *Device) same(ctx context.Context, p modbus.Priority, f *found, now time
 	defer d.mu.Unlock()
 	if err != nil {
 		if errors.Is(err, ErrMoved) {
-			d.found, d.last, d.sampled, d.told, d.before = nil, image{}, image{}, nil, nil
+			d.found, d.last, d.sampled, d.told, d.before, d.flow = nil, image{}, image{}, nil, nil, flow{}
 		}
 		return fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}

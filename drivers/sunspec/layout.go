@@ -294,13 +294,21 @@ var model713 = [...]point{
 	{"Pct_SF", 8, 1, sf, false, ""},
 }
 
-// model160 is Multiple MPPT extension; of its modules, 20 registers each, the
-// third and the fourth, which some makers use for a battery.
+// model160 is Multiple MPPT extension; of its modules, 20 registers each, as
+// many as come in one request.
 var model160 = [...]point{
 	{"DCW_SF", 4, 1, sf, false, ""},
 	{"N", 8, 1, u16, false, ""},
+	{"M1.IDStr", 11, 8, str, false, ""},
+	{"M1.DCW", 21, 1, u16, false, "DCW_SF"},
+	{"M2.IDStr", 31, 8, str, false, ""},
+	{"M2.DCW", 41, 1, u16, false, "DCW_SF"},
+	{"M3.IDStr", 51, 8, str, false, ""},
 	{"M3.DCW", 61, 1, u16, false, "DCW_SF"},
+	{"M4.IDStr", 71, 8, str, false, ""},
 	{"M4.DCW", 81, 1, u16, false, "DCW_SF"},
+	{"M5.IDStr", 91, 8, str, false, ""},
+	{"M5.DCW", 101, 1, u16, false, "DCW_SF"},
 }
 
 // model714 is DER DC measurement; of its ports, 25 registers each, as many as

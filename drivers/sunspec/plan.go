@@ -30,13 +30,13 @@ type plan struct {
 	method    method
 	writes    []flex.Register
 	expects   []expect
-	value     int64 // the raw setpoint
+	value     setting
 	effective flex.Watts
 }
 
 // memory is what a plan needs beyond the image.
 type memory struct {
-	sun        float64 // a hybrid's generation now, W
+	battery    *bounds // of a hybrid by rates
 	before     *image  // found before our first write
 	gridCharge bool
 	adopt      bool
@@ -72,6 +72,10 @@ func steps(v, lsb float64) int64 {
 	n := v / lsb
 	return int64(math.Trunc(n + math.Copysign(1e-6, n)))
 }
+
+// stepsBelow and stepsAbove round to a whole step below and above.
+func stepsBelow(v, lsb float64) int64 { return int64(math.Floor(v/lsb + 1e-6)) }
+func stepsAbove(v, lsb float64) int64 { return int64(math.Ceil(v/lsb - 1e-6)) }
 
 // planWSet sets the AC power by model 704: mode, value, what to revert to and
 // when, then the enabling register.
@@ -117,7 +121,7 @@ func (f *found) planWSet(t flex.Target, im image) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	return plan{method: f.set, writes: []flex.Register{run, on}, value: raw, effective: watts(float64(raw) * lsb),
+	return plan{method: f.set, writes: []flex.Register{run, on}, value: setting{raw, raw}, effective: watts(float64(raw) * lsb),
 		expects: append(expectAll(b, set, "WSetMod", value), expect{704, "WSetEna", 1, true})}, nil
 }
 
@@ -137,7 +141,7 @@ func expectAll(b block, set []assign, vital ...string) []expect {
 	return out
 }
 
-// planRates pins the battery by model 124: both rates, so that the device's
+// planRates holds the battery by model 124: both rates, so that the device's
 // own self-consumption cannot push further, then the mode.
 func (f *found) planRates(t flex.Target, im image, mem memory) (plan, error) {
 	b := im.of(124)
@@ -147,30 +151,32 @@ func (f *found) planRates(t flex.Target, im image, mem memory) (plan, error) {
 		return plan{}, fmt.Errorf("124.WChaMax or InOutWRte_SF is no longer implemented: %w", flex.ErrUnsupported)
 	}
 	lsb := base * pct / full
-	ac, sun := float64(t.Power), 0.0
-	if f.role == flex.RoleHybrid {
-		sun = mem.sun
-	}
+	ac := float64(t.Power)
 	if top, ok := maxPower(im); ok {
 		ac = max(-top, min(top, ac))
 	}
-	battery := max(-base, min(base, ac-sun))
-	raw := steps(battery, lsb)
-	switch whole := float64(raw) * lsb; { // beside the sun, it is the AC power that must not exceed
-	case sun == 0:
-	case ac >= 0 && whole > battery+1e-3:
-		raw--
-	case ac < 0 && whole < battery-1e-3:
-		raw++
+	to := bounds{ac, ac, 0}
+	toStep := steps // a battery alone: towards less
+	if f.role == flex.RoleHybrid {
+		if mem.battery == nil {
+			return plan{}, errNoAC
+		}
+		to = *mem.battery
+		toStep = stepsBelow // beside the sun, it is the AC power that must not exceed
+		if ac < 0 {
+			toStep = stepsAbove
+		}
 	}
-	if raw > math.MaxInt16 || raw < -math.MaxInt16 {
+	within := func(v float64) int64 { return toStep(max(-base, min(base, v)), lsb) }
+	told := setting{within(to.low), within(to.high)}
+	if most := steps(base, lsb); most > math.MaxInt16 {
 		return plan{}, fmt.Errorf("%v does not fit 124.OutWRte: %w", t.Power, flex.ErrUnsupported)
 	}
 	ramp, _ := b.raw("InOutWRte_RmpTms")
-	set := []assign{{"OutWRte", raw}, {"InWRte", -raw}, {"InOutWRte_WinTms", 0},
+	set := []assign{{"OutWRte", told.high}, {"InWRte", -told.low}, {"InOutWRte_WinTms", 0},
 		{"InOutWRte_RvrtTms", seconds(t.Revert, maxTimer16)}, {"InOutWRte_RmpTms", ramp}}
 	last := "InOutWRte_RmpTms"
-	if grid, ok := b.raw("ChaGriSet"); ok && mem.gridCharge && raw < 0 && grid == 0 {
+	if grid, ok := b.raw("ChaGriSet"); ok && mem.gridCharge && told.low < 0 && t.Power < 0 && grid == 0 {
 		last = "ChaGriSet"
 		set = append(set, assign{"ChaGriSet", 1})
 	}
@@ -182,8 +188,14 @@ func (f *found) planRates(t flex.Target, im image, mem memory) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	told := float64(raw) * lsb
-	return plan{method: rates, writes: []flex.Register{run, on}, value: raw, effective: watts(told + sun),
+	power := float64(told.high) * lsb
+	switch {
+	case told.low != told.high:
+		power = to.ac
+	case f.role == flex.RoleHybrid:
+		power += to.ac - to.high
+	}
+	return plan{method: rates, writes: []flex.Register{run, on}, value: told, effective: watts(power),
 		expects: append(expectAll(b, set, "OutWRte", "InWRte", "ChaGriSet"), expect{124, "StorCtl_Mod", both, true})}, nil
 }
 
@@ -254,7 +266,7 @@ func limited(c control, b block) (int64, bool) {
 // limitWrites spells a cap. Where it lies beneath the limit of others it must
 // not lapse into none: model 704 reverts to theirs, model 123 never reverts.
 func limitWrites(c control, b block, lease time.Duration, raw, top int64, adopted bool) (plan, error) {
-	p := plan{method: c.method, value: raw}
+	p := plan{method: c.method, value: setting{raw, raw}}
 	if c.method == limit123 {
 		secs := seconds(lease, maxTimer16)
 		if adopted {

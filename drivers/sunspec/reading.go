@@ -25,14 +25,15 @@ func (d *Device) Read(ctx context.Context) (flex.Reading, error) {
 	}
 	d.mu.Lock()
 	d.sampled = im
+	last := d.told
 	d.mu.Unlock()
-	r := f.reading(im, d.cfg.Sign)
+	r := f.reading(im, d.cfg.Sign, last)
 	r.Device = d.cfg.ID
 	return r, nil
 }
 
 // reading turns an image into a reading.
-func (f *found) reading(im image, sign string) flex.Reading {
+func (f *found) reading(im image, sign string, last *told) flex.Reading {
 	r := flex.Reading{At: im.at}
 	if f.role == flex.RoleMeter {
 		meterReading(&r, im, sign)
@@ -52,7 +53,7 @@ func (f *found) reading(im image, sign string) flex.Reading {
 		r.ExportedWh = energy(inv, "WH")
 	}
 	r.Status = status(inv, der)
-	r.Acting = f.acting(im)
+	r.Acting = f.acting(im, last)
 	r.Events = append(events(inv, "Evt1"), events(der, "Alrm")...)
 	return r
 }
@@ -110,63 +111,6 @@ func limit(im image) (float64, bool) {
 		}
 	}
 	return low, any
-}
-
-// acting is the device's own word on whether a control is in effect.
-func (f *found) acting(im image) *bool {
-	yes, no := true, false
-	c, ok := controlOf(f.method())
-	if !ok {
-		return nil
-	}
-	// A cap may be the one in force on a device that is otherwise set.
-	on := inForce(im, c)
-	if l, ok := controlOf(f.cap); ok && inForce(im, l) {
-		c, on = l, true
-	}
-	if !on {
-		return &no
-	}
-	if st, ok := im.of(122).raw("StActCtl"); ok { // bit 0: FixedW
-		if st&1 == 1 {
-			return &yes
-		}
-		if c.method != rates { // model 124 is not among the bits
-			return &no
-		}
-	}
-	if c.method == rates {
-		return f.storing(im)
-	}
-	if c.model != 704 {
-		return nil
-	}
-	if st, ok := im.of(701).raw("InvSt"); ok {
-		running := st == 3 || st == 4 // RUNNING, THROTTLED
-		return &running
-	}
-	return nil
-}
-
-// storing compares 124.ChaSt with the rates in force.
-func (f *found) storing(im image) *bool {
-	b := im.of(124)
-	st, ok := b.raw("ChaSt")
-	out, ok2 := b.raw("OutWRte")
-	in, ok3 := b.raw("InWRte")
-	if !ok || !ok2 || !ok3 {
-		return nil
-	}
-	var as bool
-	switch {
-	case out > 0 && in < 0:
-		as = st == 3 // DISCHARGING
-	case in > 0 && out < 0:
-		as = st == 4 // CHARGING
-	default:
-		as = st != 3 && st != 4
-	}
-	return &as
 }
 
 // inForce tells whether a control is enabled.

@@ -24,8 +24,8 @@ func deref[T any](p *T) any {
 }
 
 func TestReadings(t *testing.T) {
-	battery := func(mod, out, in, chaSt uint16) image {
-		return images(blockOf(103).with(14, 0, 0), blockOf(122).with(35, 0, 0),
+	battery := func(ac, mod, out, in, chaSt uint16) image {
+		return images(blockOf(103).with(14, ac, 0), blockOf(122).with(35, 0, 0),
 			blockOf(124).with(2, 8000).with(5, mod).with(8, 553).with(11, chaSt).with(12, out, in).with(18, 0).with(22, 0xFFFF).with(25, 0))
 	}
 	for _, c := range []struct {
@@ -48,14 +48,15 @@ func TestReadings(t *testing.T) {
 			map[string]any{"max": flex.Watts(5000), "acting": false}},
 		{"a cap that the device does not act on", found{role: flex.RolePV, cap: limit123}, images(blockOf(122).with(35, 0, 0), blockOf(123).with(5, 40, 0, 0, 0, 1).with(23, 0)), "",
 			map[string]any{"acting": false}},
-		{"a battery that discharges as told", found{role: flex.RoleStorage, set: rates}, battery(3, 50, 0xFFCE, 3), "", map[string]any{"power": flex.Watts(0), "soc": flex.Percent(5530), "acting": true}},
-		{"a battery that charges instead", found{role: flex.RoleStorage, set: rates}, battery(3, 50, 0xFFCE, 4), "", map[string]any{"power": flex.Watts(0), "soc": flex.Percent(5530), "acting": false}},
+		{"a battery that discharges as told", found{role: flex.RoleStorage, set: rates}, battery(3900, 3, 50, 0xFFCE, 3), "", map[string]any{"power": flex.Watts(3900), "soc": flex.Percent(5530), "acting": true}},
+		{"a battery that says so and gives nothing", found{role: flex.RoleStorage, set: rates}, battery(0, 3, 50, 0xFFCE, 3), "", map[string]any{"power": flex.Watts(0), "soc": flex.Percent(5530), "acting": false}},
+		{"a battery that charges instead", found{role: flex.RoleStorage, set: rates}, battery(0, 3, 50, 0xFFCE, 4), "", map[string]any{"power": flex.Watts(0), "soc": flex.Percent(5530), "acting": false}},
 		{"a meter that counts export", found{role: flex.RoleMeter}, images(blockOf(203).with(16, 5000, 0xFFFE).with(18, 0xFF38).with(22, 1).with(38, 0, 7).with(46, 0, 3).with(54, 0).with(105, 0, 4)), ExportPositive,
 			map[string]any{"power": flex.Watts(-2000), "hz": 50.0, "exported": flex.WattHours(7), "imported": flex.WattHours(3), "events": "meter_event_2"}},
 		{"a meter that counts import", found{role: flex.RoleMeter}, images(blockOf(201).with(18, 0xFF38).with(22, 1)), ImportPositive, map[string]any{"power": flex.Watts(2000)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := c.f.reading(c.im, c.sign)
+			r := c.f.reading(c.im, c.sign, nil)
 			got := map[string]any{"power": deref(r.Power), "hz": deref(r.Frequency), "exported": deref(r.ExportedWh), "imported": deref(r.ImportedWh),
 				"soc": deref(r.SoC), "limit": deref(r.Limit), "max": deref(r.MaxPower), "acting": deref(r.Acting)}
 			if r.Status != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
@@ -201,8 +202,7 @@ func (c control) foundAgain(k claim) bool {
 func (c control) mine(k claim, on bool) bool {
 	if k.told != nil && setterOf(k.told.method) != "" {
 		if t, ok := controlOf(k.told.method); ok && t.model == c.model && t.enable == c.enable {
-			v, ok := k.cur.raw(setterOf(k.told.method))
-			if ok && contains(k.told.values, v) {
+			if v, ok := k.cur.setting(k.told.method); ok && slices.Contains(k.told.values, v) {
 				return true
 			}
 		}

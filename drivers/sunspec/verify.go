@@ -19,15 +19,17 @@ func (d *Device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 	if err != nil {
 		return rec, err
 	}
-	mem, err := d.memory(f, im)
-	if err != nil {
-		return rec, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	d.mu.Lock()
+	mem, last := d.memory(), d.told
+	if f.role == flex.RoleHybrid && f.set == rates {
+		mem.battery = d.flow.standing(float64(t.Power), f.standing(im))
 	}
+	d.mu.Unlock()
 	p, err := f.plan(t, im, mem)
 	if err != nil {
 		return rec, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}
-	p.expects = verifiable(p, f.role, im, d.lastTold())
+	p.expects = verifiable(p, f, im, last)
 	rec.Effective = p.effective
 	judge(&rec, p, im, im.at)
 	return rec, nil
@@ -40,24 +42,32 @@ func (d *Device) lastTold() *told {
 	return d.told
 }
 
+// followed expects the rates that this process told last, or, where it told
+// none, any that hold a battery.
+func followed(e expect, f *found, im image, last *told) expect {
+	now, _ := im.of(124).raw(e.name)
+	proven := last != nil && len(last.values) == 1
+	switch {
+	case e.name == "OutWRte" && proven:
+		e.value = last.values[0].high
+	case e.name == "InWRte" && proven:
+		e.value = -last.values[0].low
+	case e.name == "OutWRte", e.name == "InWRte" && f.standing(im) != nil:
+		e.value = now
+	}
+	return e
+}
+
 // verifiable leaves out what changes by itself between two writes: what to
 // revert to, and a hybrid's battery part, which follows the sun.
-func verifiable(p plan, role flex.Role, im image, last *told) []expect {
+func verifiable(p plan, f *found, im image, last *told) []expect {
 	var out []expect
 	for _, e := range p.expects {
 		if !e.vital {
 			continue
 		}
-		if role == flex.RoleHybrid && p.method == rates && e.name != "StorCtl_Mod" {
-			sign := int64(1)
-			if e.name == "InWRte" {
-				sign = -1
-			}
-			out, _ := im.of(124).raw("OutWRte")
-			e.value = sign * out
-			if last != nil && len(last.values) == 1 {
-				e.value = sign * last.values[0]
-			}
+		if f.role == flex.RoleHybrid && p.method == rates {
+			e = followed(e, f, im, last)
 		}
 		out = append(out, e)
 	}
