@@ -244,3 +244,29 @@ func TestARestartInMidDispatchIsNotSeenInTheWatts(t *testing.T) {
 		}
 	})
 }
+
+// A battery that is held between bounds is handed back by a later process,
+// though the last write's proof, or every one's, never reached the journal.
+func TestALaterProcessHandsBackABatteryHeldBetweenBounds(t *testing.T) {
+	each(t, func(t *testing.T, k makers.SunSpecKind, f flows, exact bool) {
+		if exact {
+			return
+		}
+		for _, writes := range []time.Duration{1, 4, 10} {
+			for _, proven := range []bool{false, true} {
+				w := watch(t, plantOf(k, f), flex.RoleHybrid)
+				w.take()
+				target := set(flex.Watts(f.sun + f.own + 400))
+				w.hold(target, time.Second)
+				first := w.entry.Intent
+				w.hold(target, writes*time.Second)
+				w.entry.Intent = nil
+				if proven && writes == 1 {
+					w.entry.Intent = first
+				}
+				w.restart()
+				w.free()
+			}
+		}
+	})
+}

@@ -222,7 +222,7 @@ func (c control) mine(k claim, on bool) bool {
 	}
 	switch c.method {
 	case rates:
-		return c.pinnedShape(k, on)
+		return c.pinnedShape(k, on) || on && c.boundShape(k)
 	case wset, wsetPct:
 		return timed && revertsTo(k, "WSetEnaRvrt", "") &&
 			(revertsTo(k, "WSetRvrt", "WSet") || revertsTo(k, "WSetPctRvrt", "WSetPct"))
@@ -260,6 +260,21 @@ func (c control) pinnedShape(k claim, on bool) bool {
 		return mod == both
 	}
 	return out != 0
+}
+
+// boundShape is our way to hold a battery between bounds: both bits of the
+// mode, rates that leave room, no window, and a reversion time armed since the
+// device was found. One bound moves at a time, so that after a proven write the
+// other still is ours.
+func (c control) boundShape(k claim) bool {
+	mod, _ := k.cur.raw(c.enable)
+	win, _ := k.cur.raw("InOutWRte_WinTms")
+	out, ok := k.cur.raw("OutWRte")
+	in, ok2 := k.cur.raw("InWRte")
+	if mod != both || win != 0 || !ok || !ok2 || out <= -in || k.cur.equal(k.old, c.timer) {
+		return false
+	}
+	return !k.has || k.cur.equal(k.ours, "OutWRte") || k.cur.equal(k.ours, "InWRte")
 }
 
 // restore takes a setpoint out of force before its values go back, and gives a
