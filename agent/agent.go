@@ -56,6 +56,7 @@ type Agent struct {
 	engine     *dispatch.Engine
 	control    *control.Controller
 	bench      *bench
+	claims     *claims
 	why        *why.History
 	whyDB      *series.DB // nil: history is not kept beyond the process
 	intake     *intake.Intake
@@ -192,6 +193,7 @@ func (a *Agent) Ready() <-chan struct{} { return a.group.Ready() }
 // Close gives the files back. Call it after Run has returned.
 func (a *Agent) Close() error {
 	a.closing.Do(func() {
+		a.claims.close()
 		for _, db := range []*series.DB{a.series, a.whyDB} {
 			if db != nil {
 				a.closeErr = errors.Join(a.closeErr, db.Close())

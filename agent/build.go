@@ -31,6 +31,7 @@ func (a *Agent) build() error {
 	if a.devices, err = drivers.Open(driverConfigs(a.conf.cfg), a.log); err != nil {
 		return err
 	}
+	a.claims = newClaims(a)
 	a.board = dispatch.NewBoard()
 	a.buildTelemetry()
 	a.bench = newBench(a)
@@ -79,7 +80,7 @@ func (a *Agent) buildControl() {
 	a.control = control.New(control.Config{
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter, Delivery: delivery(cfg.Assets),
-		Plan: a.plan, Decide: allocate.Decide, Prepare: a.preparations, Standing: a.bench.standing, Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Distrusts: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp, Steady: a.wall.Steady,
+		Plan: a.plan, Decide: allocate.Decide, Prepare: a.preparations, Standing: a.claims.standing(a.bench.standing), Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Distrusts: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp, Steady: a.wall.Steady,
 		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
 		OnReading: a.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
@@ -120,7 +121,7 @@ func (a *Agent) buildFleet() error {
 	}
 	conf := fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
 		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.outbox(), Series: seriesOutbox{a.series},
-		State: a.stateBody, Birth: a.birthBody, Stamp: a.wall.Stamp, CertAt: a.wall.Certificates, Log: a.log}
+		State: a.stateBody, Contested: a.contested, Birth: a.birthBody, Stamp: a.wall.Stamp, CertAt: a.wall.Certificates, Log: a.log}
 	if a.relay != nil {
 		conf.Relay, conf.Shared = a.relay, a.conf.cfg.Ingress.Relay.Shared
 	}
@@ -145,7 +146,7 @@ func (a *Agent) buildGroup() {
 	g := run.NewGroup(a.log, a.health)
 	g.Vital(a.control, a.engine)
 	g.Auxiliary(a.socket, run.Func(a.checks.Name(), a.checks.Run))
-	g.Auxiliary(run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("intervals", a.meter.Run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
+	g.Auxiliary(run.Func("events", a.events.run), run.Func(a.bench.desk.Name(), a.bench.desk.Run), run.Func("commissioning-records", a.bench.judge), run.Func("claims", a.claims.run), run.Func("intervals", a.meter.Run), run.Func("upkeep", a.upkeep), run.Func("service-manager", a.attend))
 	g.Auxiliary(run.Func("clock", func(ctx context.Context) error { return a.wall.Watch(ctx, a.health, a.log) }))
 	if a.conf.copied != nil {
 		g.Vital(a.conf.copied.task(a.log))

@@ -59,7 +59,7 @@ func items(commissioning bool) []health.Item {
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}
-	return slices.Concat(own, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning), preflight.Items())
+	return slices.Concat(own, sharedItems, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning), preflight.Items())
 }
 
 // openStore opens the state of a data folder.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -38,9 +39,13 @@ type Config struct {
 	Series Series
 	State  func() any
 	Birth  func() any
-	Stamp  func() flex.Stamp
-	CertAt func() time.Time // when the broker's certificate is judged; nil: now
-	Log    *slog.Logger
+	// Contested is told that connections are taken away again and again right
+	// after they stood, as by another client of the same id, and that they no
+	// longer are; nil: nobody is told.
+	Contested func(bool)
+	Stamp     func() flex.Stamp
+	CertAt    func() time.Time // when the broker's certificate is judged; nil: now
+	Log       *slog.Logger
 
 	// Relay takes what relays publish; nil: down/relay is answered as
 	// unsupported. Shared names a topic of several sites to listen to as well.
@@ -121,6 +126,7 @@ func (f *Fleet) Wake() {
 // Run keeps the session up until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
 	f.once.Do(func() { close(f.ready) })
+	taken := 0
 	for failures := 0; ; failures++ {
 		f.trying()
 		up, err := f.connection(ctx)
@@ -128,6 +134,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		taken = f.contest(taken, up, err)
 		if up >= f.limit.clean {
 			failures = 0
 		}
@@ -137,6 +144,26 @@ func (f *Fleet) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// mostTaken is how many connections in a row are lost soon after they stood
+// before somebody is told: a broker that restarts takes one or two.
+const mostTaken = 4
+
+// contest counts connections that the broker ended soon after they stood,
+// which is how it makes room for another client of the same id (MQTT 3.1.1,
+// 3.1.4). One that lasted ends the count.
+func (f *Fleet) contest(taken int, up time.Duration, err error) int {
+	switch {
+	case up >= f.limit.contest:
+		taken = 0
+	case up > 0 && errors.Is(err, errLost):
+		taken++
+	}
+	if f.cfg.Contested != nil {
+		f.cfg.Contested(taken >= mostTaken)
+	}
+	return taken
 }
 
 // trying begins a new generation: acknowledgements of older ones are void.

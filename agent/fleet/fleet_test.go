@@ -323,3 +323,28 @@ func TestNothingRunsAfterTheEnd(t *testing.T) {
 	c.cut()
 	until(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before+1 })
 }
+
+// A broker that ends connections again and again soon after they stood does so
+// for another client of the same id, or on a bad link: somebody is told, and
+// told when one lasts.
+func TestConnectionsThatAreTakenAwayAreTold(t *testing.T) {
+	told := []bool{}
+	f := New(Config{Contested: func(yes bool) { told = append(told, yes) }})
+	lost, refused := fmt.Errorf("%w: EOF", errLost), errors.New("connection refused")
+	taken := 0
+	for i, c := range []struct {
+		up   time.Duration
+		err  error
+		want bool
+	}{
+		{time.Second, lost, false}, {time.Second, lost, false}, {0, refused, false}, {2 * time.Minute, lost, false},
+		{time.Second, lost, true}, {0, refused, true}, {time.Second, lost, true},
+		{time.Hour, lost, false}, {time.Second, lost, false},
+		{time.Second, errors.New("no PUBACK"), false}, {time.Second, lost, false}, {time.Second, lost, false}, {time.Second, lost, true},
+	} {
+		taken = f.contest(taken, c.up, c.err)
+		if told[i] != c.want {
+			t.Errorf("after connection %d: told %v, want %v", i+1, told[i], c.want)
+		}
+	}
+}

@@ -17,6 +17,7 @@ type limits struct {
 	birth     time.Duration // look at Birth
 	refresh   time.Duration // publish the state though it is the same
 	stall     time.Duration // rows are out and the backend acknowledges none
+	contest   time.Duration // a connection that held this long was not taken away
 	clean     time.Duration // a connection that held this long resets the back-off
 	pauseMin  time.Duration
 	pauseMax  time.Duration
@@ -29,7 +30,7 @@ func defaults() limits {
 	return limits{
 		connect: 15 * time.Second, write: 5 * time.Second, token: 30 * time.Second, farewell: 2 * time.Second,
 		keepAlive: 40 * time.Second, poll: 500 * time.Millisecond, state: time.Second, birth: 5 * time.Second,
-		refresh: 5 * time.Minute, stall: time.Hour, clean: 30 * time.Second, pauseMin: time.Second, pauseMax: 2 * time.Minute,
+		refresh: 5 * time.Minute, stall: time.Hour, contest: 5 * time.Minute, clean: 30 * time.Second, pauseMin: time.Second, pauseMax: 2 * time.Minute,
 		again: time.Second, againMax: 30 * time.Second, patience: 2 * time.Minute,
 	}
 }

@@ -25,6 +25,8 @@ const refusedFilter = 0x80
 // quiesce is how long DISCONNECT may take to leave, in milliseconds.
 const quiesce = 250
 
+var errLost = errors.New("connection lost")
+
 var errToken = errors.New("the broker did not answer in time")
 
 // session is one connection: it is opened, serves, and is thrown away.
@@ -80,6 +82,10 @@ func (f *Fleet) connection(ctx context.Context) (time.Duration, error) {
 	}
 	f.connected()
 	f.cfg.Log.Info("connected to the fleet's broker", "broker", f.cfg.Broker, "session", f.cfg.Session)
+	if f.cfg.Contested != nil {
+		calm := time.AfterFunc(f.limit.contest, func() { f.cfg.Contested(false) })
+		defer calm.Stop()
+	}
 	start := time.Now()
 	err = p.run(ctx)
 	if ctx.Err() != nil {
@@ -126,7 +132,7 @@ func (s *session) options(ctx context.Context) *mqtt.ClientOptions {
 	o.SetWriteTimeout(f.limit.write)
 	o.SetKeepAlive(f.limit.keepAliveNow())
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { s.take(m) })
-	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { s.cancel(fmt.Errorf("connection lost: %w", err)) })
+	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { s.cancel(fmt.Errorf("%w: %w", errLost, err)) })
 	o.SetBinaryWill(f.topic("up/state"), f.stateMessage("offline", nil), 1, true)
 	return o
 }
