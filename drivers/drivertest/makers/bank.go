@@ -136,7 +136,8 @@ func (b *bank) Registers() map[Register]uint16 {
 	return maps.Clone(b.regs)
 }
 
-// Put sets registers as somebody else would; it may also add registers.
+// Put sets registers behind the device's back; it may also add registers. A
+// rival controller writes through Do, which starts the device's times as well.
 func (b *bank) Put(unit byte, addr uint16, words ...uint16) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

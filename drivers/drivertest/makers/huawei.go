@@ -14,6 +14,7 @@ const (
 	sunRated     = 30073 // u32 W
 	sunMost      = 30075 // u32 W
 	sunDC        = 32064 // s32 W
+	sunStrings   = 32016 // 0.1 V and 0.01 A of each
 	sunAC        = 32080 // s32 W
 	sunStatus    = 32089
 	lunaState    = 37000
@@ -372,6 +373,13 @@ func (h *Huawei) paced(goal, ramp float64) float64 {
 // show refreshes what is read.
 func (h *Huawei) show() {
 	h.long(sunDC, h.pv)
+	for i := range uint16(2) { // the strings keep their voltage while there is light
+		var volts, amps uint16
+		if h.sun > 0 {
+			volts, amps = 3740, s16(h.pv/2/374*100)
+		}
+		h.put(h.unit, sunStrings+2*i, volts, amps)
+	}
 	h.long(sunAC, h.ac)
 	h.long(lunaMeter, h.ac-h.house)
 	if h.lost {

@@ -52,6 +52,9 @@ func TestHuaweiForcedDischargeTakesTheTrackerDown(t *testing.T) {
 	s.pass(30 * time.Second)
 	s.near("harvest", d.Watts().PV, 0)
 	s.near("battery", d.Watts().Battery, 2000)
+	if volts := s.read(1, 32016, 2); volts[0] != 3740 || volts[1] != 0 {
+		t.Errorf("a string of %v, want 374 V and no current", volts)
+	}
 	s.near("told, charging positive", float64(int32(s.u32(1, 37001, false))), -2000)
 	s.near("grid", float64(int32(s.u32(1, 37113, false))), -2000)
 }
