@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
 	"strconv"
 	"syscall"
 	"time"
@@ -33,8 +34,10 @@ const maxReply = 64 << 20
 
 // Client asks a running agent over its socket.
 type Client struct {
-	http *http.Client
-	path string
+	http     *http.Client
+	path     string
+	zone     *time.Location // of the site, once an answer told
+	siteTime bool
 }
 
 // Dial builds a client for the socket at path; nothing is connected yet.
@@ -89,6 +92,12 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("cannot understand the agent's answer: %w", err)
+	}
+	if zone, err := time.LoadLocation(resp.Header.Get(zoneHeader)); err == nil {
+		c.zone = zone
+		if c.siteTime {
+			inZone(reflect.ValueOf(out), zone)
+		}
 	}
 	return nil
 }

@@ -52,6 +52,7 @@ type Parts struct {
 	Explainer   Explainer
 	Metered     Metered
 	Preflighter Preflighter
+	Zone        string // of the site, an IANA name
 }
 
 // NewSocket builds the task that serves path.
@@ -175,6 +176,7 @@ func (s *Socket) Handler() http.Handler {
 				writeError(w, code(err), err)
 				return
 			}
+			w.Header().Set(zoneHeader, s.parts.Zone)
 			writeJSON(w, http.StatusOK, out)
 		})
 	}

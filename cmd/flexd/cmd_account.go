@@ -59,20 +59,20 @@ func market(ctx context.Context, o *options) error {
 		if err := o.none(); err != nil {
 			return err
 		}
-		s, err := local.Dial(o.socket).Subscriptions(ctx)
+		s, err := o.agent().Subscriptions(ctx)
 		return o.subscriptions(s, err)
 	case "subscribe":
 		if len(o.args) > 1 {
 			return usage("market subscribe takes one address at most")
 		}
-		s, err := local.Dial(o.socket).Subscribe(ctx, strings.Join(o.args, ""))
+		s, err := o.agent().Subscribe(ctx, strings.Join(o.args, ""))
 		return o.subscriptions(s, err)
 	case "unsubscribe":
 		what, err := o.one("the subscription's id or address, as `flexd market list` shows it")
 		if err != nil {
 			return err
 		}
-		if err := local.Dial(o.socket).Unsubscribe(ctx, what); err != nil {
+		if err := o.agent().Unsubscribe(ctx, what); err != nil {
 			return err
 		}
 		return o.print(map[string]bool{"done": true}, func(w io.Writer) { fmt.Fprintln(w, "unsubscribed: "+what) })

@@ -43,7 +43,7 @@ func answerCommand(word flex.Word, short, long string) command {
 				in.IDs = append(in.IDs, flex.InstructionID(id))
 			}
 			var out map[string]bool
-			if err := local.Dial(o.socket).Post(ctx, "/v1/answer", in, &out); err != nil {
+			if err := o.agent().Post(ctx, "/v1/answer", in, &out); err != nil {
 				return err
 			}
 			return o.print(out, func(w io.Writer) { fmt.Fprintf(w, "%sed: %s\n", word, ids(in.IDs)) })

@@ -46,7 +46,7 @@ func baseline(ctx context.Context, o *options) error {
 	if len(o.args) == 0 || want[o.args[0]] != len(o.args) {
 		return usage("needs: show ASSET, set ASSET FILE, or clear ASSET")
 	}
-	c, id := local.Dial(o.socket), flex.AssetID(o.args[1])
+	c, id := o.agent(), flex.AssetID(o.args[1])
 	var b local.Baseline
 	var err error
 	switch o.args[0] {
@@ -167,7 +167,7 @@ Examples:
 				return usage("--days goes from 1 to 31")
 			}
 			q.Asset = flex.AssetID(id)
-			got, err := local.Dial(o.socket).Intervals(ctx, q)
+			got, err := o.agent().Intervals(ctx, q)
 			if err != nil {
 				return err
 			}

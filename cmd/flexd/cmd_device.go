@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"flexd/agent/flex"
-	"flexd/agent/local"
 	"flexd/drivers"
 )
 
@@ -162,7 +161,7 @@ func device(ctx context.Context, o *options, b *bench) error {
 }
 
 func deviceList(ctx context.Context, o *options) error {
-	st, err := local.Dial(o.socket).Status(ctx)
+	st, err := o.agent().Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,7 +222,7 @@ const directLimit = 30 * time.Second
 
 func readWords(ctx context.Context, o *options, id flex.DeviceID, addr, count uint16) ([]uint16, error) {
 	if o.address == "" {
-		return local.Dial(o.socket).Registers(ctx, id, byte(o.function), addr, count)
+		return o.agent().Registers(ctx, id, byte(o.function), addr, count)
 	}
 	if err := free(ctx, o, o.address); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ const (
 )
 
 func deviceCommission(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ []string) error {
-	c := local.Dial(o.socket)
+	c := o.agent()
 	if b.show {
 		rec, err := c.CommissioningRecord(ctx, id)
 		if err != nil {

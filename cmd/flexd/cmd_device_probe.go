@@ -20,7 +20,7 @@ const quirksLimit = 2 * time.Minute
 // taken are the addresses of the running agent's devices: they belong to it.
 // Without a running agent there are none.
 func taken(ctx context.Context, o *options) ([]string, error) {
-	st, err := local.Dial(o.socket).Status(ctx)
+	st, err := o.agent().Status(ctx)
 	if errors.Is(err, local.ErrNotRunning) {
 		return nil, nil
 	}
@@ -49,7 +49,7 @@ func free(ctx context.Context, o *options, address string) error {
 
 func deviceProbe(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ []string) error {
 	if o.address == "" {
-		p, err := local.Dial(o.socket).Probe(ctx, id)
+		p, err := o.agent().Probe(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func deviceProbe(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ 
 // lineText tells what the running agent has seen of the device's line. Trying
 // out its quirks would need a second connection, or would disturb control.
 func lineText(ctx context.Context, w io.Writer, o *options, address string) {
-	st, err := local.Dial(o.socket).Status(ctx)
+	st, err := o.agent().Status(ctx)
 	if err != nil {
 		return
 	}

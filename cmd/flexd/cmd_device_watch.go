@@ -35,7 +35,7 @@ func deviceWatch(ctx context.Context, o *options, b *bench, id flex.DeviceID, ar
 			return err
 		}
 	}
-	c := local.Dial(o.socket)
+	c := o.agent()
 	tick := time.NewTicker(b.every)
 	defer tick.Stop()
 	var before []uint16

@@ -46,7 +46,7 @@ func (b *bench) consent(w io.Writer, question string) error {
 }
 
 func deviceWrite(ctx context.Context, o *options, b *bench, id flex.DeviceID, args []string) error {
-	c := local.Dial(o.socket)
+	c := o.agent()
 	if b.undo {
 		return deviceUndo(ctx, o, b, c, id, args)
 	}
@@ -117,7 +117,7 @@ func deviceUndo(ctx context.Context, o *options, b *bench, c *local.Client, id f
 
 // deviceResume lets a device be controlled again.
 func deviceResume(ctx context.Context, o *options, _ *bench, id flex.DeviceID, _ []string) error {
-	if err := local.Dial(o.socket).Resume(ctx, id); err != nil {
+	if err := o.agent().Resume(ctx, id); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(o.out, "%s may be controlled again\n", id)

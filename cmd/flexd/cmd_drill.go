@@ -127,7 +127,7 @@ func (d *drill) really(ctx context.Context, o *options, id flex.AssetID, power f
 	if err := d.consent(o.err, question); err != nil {
 		return err
 	}
-	c := local.Dial(o.socket)
+	c := o.agent()
 	name, err := c.Drill(ctx, local.DrillOrder{Asset: id, Import: d.takes, Percent: d.percent, Power: power, Seconds: int(length / time.Second)})
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func watchDrill(ctx context.Context, o *options, c *local.Client, id flex.Instru
 			return d, err
 		case err == nil:
 			for _, s := range d.Record.Steps[min(told, len(d.Record.Steps)):] {
-				fmt.Fprintf(o.err, "%s  TEST %s %s %s\n", s.Fact.At.UTC().Format("15:04:05.000Z"), id, s.State, s.Text)
+				fmt.Fprintf(o.err, "%s  TEST %s %s %s\n", fine(s.Fact.At), id, s.State, s.Text)
 			}
 			told = max(told, len(d.Record.Steps))
 			if d.Record.State.Final() {

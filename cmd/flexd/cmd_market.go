@@ -33,7 +33,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			list, err := local.Dial(o.socket).Obligations(ctx, ahead)
+			list, err := o.agent().Obligations(ctx, ahead)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func obligationsText(w io.Writer, list []local.Obligation) {
 		}
 		fmt.Fprintf(w, "%s  %s %s  operator %s  our assets %s%s\n", ob.ID, ob.Capacity, ob.Direction, orDash(ob.Operator), ids(ob.Ours), gone)
 		for _, win := range ob.Next {
-			fmt.Fprintf(w, "    %s  (%s)%s\n", win, win.Duration(), checkedText(ob.Preflight, win))
+			fmt.Fprintf(w, "    %s  (%s)%s\n", during(win), win.Duration(), checkedText(ob.Preflight, win))
 		}
 	}
 }
@@ -111,7 +111,7 @@ Example:
 			if o.limit < 1 || o.limit > 10_000 {
 				return usage("--limit goes from 1 to 10000")
 			}
-			list, err := local.Dial(o.socket).Instructions(ctx, o.limit)
+			list, err := o.agent().Instructions(ctx, o.limit)
 			if err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ func instructionsText(w io.Writer, list []local.Instruction) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "INSTRUCTION\tREV\tSTATE\tCONDITIONS\tSHARE\tWINDOW\tPREFLIGHT\tREASON")
 	for _, r := range list {
-		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Revision, r.State, conditions(r.Record), share(r.Record), r.Window, flightWord(r.Preflight), orDash(string(r.Reason)))
+		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Revision, r.State, conditions(r.Record), share(r.Record), during(r.Window), flightWord(r.Preflight), orDash(string(r.Reason)))
 	}
 	_ = tw.Flush()
 	for _, r := range list {
@@ -173,7 +173,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			d, err := local.Dial(o.socket).Detail(ctx, flex.InstructionID(id))
+			d, err := o.agent().Detail(ctx, flex.InstructionID(id))
 			if err != nil {
 				return err
 			}
@@ -196,7 +196,7 @@ func detailText(w io.Writer, d local.Detail) {
 	}
 	in := r.Instruction
 	fmt.Fprintf(w, "  asked         %s of %s %s for %s, operator %s\n", in.Kind, in.Capacity, in.Direction, ids(in.Assets), orDash(in.Operator))
-	fmt.Fprintf(w, "  window        %s\n", r.Window)
+	fmt.Fprintf(w, "  window        %s\n", during(r.Window))
 	if r.Moved != 0 {
 		fmt.Fprintf(w, "  clock         was stepped by %s since it began, which moved no setpoint\n", r.Moved.Round(time.Millisecond))
 	}
@@ -227,7 +227,7 @@ func detailText(w io.Writer, d local.Detail) {
 	}
 	fmt.Fprintln(w, "  steps:")
 	for _, s := range r.Steps {
-		fmt.Fprintf(w, "    %s  %-10s %s %s\n", s.Fact.At.UTC().Format("15:04:05.000Z"), s.State, orDash(string(s.Reason)), s.Text)
+		fmt.Fprintf(w, "    %s  %-10s %s %s\n", fine(s.Fact.At), s.State, orDash(string(s.Reason)), s.Text)
 	}
 }
 
@@ -241,7 +241,7 @@ func doorsText(w io.Writer, sights []flex.Sight) {
 			continue
 		}
 		first[s.Revision] = s
-		fmt.Fprintf(w, "  came          by %s at %s (revision %d)\n", s.Door, s.At.UTC().Format("15:04:05.000Z"), s.Revision)
+		fmt.Fprintf(w, "  came          by %s at %s (revision %d)\n", s.Door, fine(s.At), s.Revision)
 	}
 }
 
@@ -282,5 +282,5 @@ func proofLine(w io.Writer, what string, at, start time.Time) {
 	if !start.IsZero() {
 		after = fmt.Sprintf("  (%+v from the start)", at.Sub(start).Round(time.Millisecond))
 	}
-	fmt.Fprintf(w, "  %-13s %s%s\n", what, at.UTC().Format("15:04:05.000Z"), after)
+	fmt.Fprintf(w, "  %-13s %s%s\n", what, fine(at), after)
 }

@@ -74,7 +74,7 @@ Example:
 
 func send(ctx context.Context, o *options, path string, in local.Order, said string) error {
 	var out map[string]bool
-	if err := local.Dial(o.socket).Post(ctx, path, in, &out); err != nil {
+	if err := o.agent().Post(ctx, path, in, &out); err != nil {
 		return err
 	}
 	return o.print(out, func(w io.Writer) { fmt.Fprintln(w, said) })

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"flexd/agent/flex"
-	"flexd/agent/local"
 )
 
 func preflightCommand() command {
@@ -28,7 +27,7 @@ Examples:
 			if err := o.none(); err != nil {
 				return err
 			}
-			list, err := local.Dial(o.socket).Preflight(ctx)
+			list, err := o.agent().Preflight(ctx)
 			if err != nil {
 				return err
 			}
@@ -55,7 +54,7 @@ func preflightText(w io.Writer, list []flex.Preflight) {
 		return
 	}
 	for _, p := range list {
-		fmt.Fprintf(w, "%-8s %s %s  %s  our part %s\n", strings.ToUpper(flightWord(&p)), p.Kind, p.ID, p.Window, sharesText(p.Shares))
+		fmt.Fprintf(w, "%-8s %s %s  %s  our part %s\n", strings.ToUpper(flightWord(&p)), p.Kind, p.ID, during(p.Window), sharesText(p.Shares))
 		concernsText(w, &p)
 		for _, n := range p.Notes {
 			fmt.Fprintf(w, "    note: %s\n", n)

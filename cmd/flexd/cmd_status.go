@@ -27,7 +27,7 @@ Example:
 			if err := o.none(); err != nil {
 				return err
 			}
-			st, err := local.Dial(o.socket).Status(ctx)
+			st, err := o.agent().Status(ctx)
 			if err != nil {
 				return err
 			}
@@ -244,5 +244,21 @@ func stamp(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05Z")
+	return t.Format("2006-01-02 15:04:05 MST")
+}
+
+// fine is an instant with its milliseconds, of a day that is told beside it.
+func fine(t time.Time) string { return t.Format("15:04:05.000 MST") }
+
+// during is a window in the zone of its times.
+func during(w flex.Window) string {
+	if w.Open() {
+		return stamp(w.Start) + " until stopped"
+	}
+	end := stamp(w.End)
+	if w.Start.Format(time.DateOnly+"MST") == w.End.Format(time.DateOnly+"MST") {
+		end = w.End.Format("15:04:05")
+		return w.Start.Format("2006-01-02 15:04:05") + " to " + end + w.End.Format(" MST")
+	}
+	return stamp(w.Start) + " to " + end
 }

@@ -18,7 +18,7 @@ func unavailableCommand() command {
 		long: `Declares an asset unavailable: instructions for that time are refused with
 declared_unavailable, the fleet is told, and so is the market where its profile
 has a call for it. What is scheduled already stays a duty: stop or reject it on
-its own. Times are RFC 3339, or local to this machine as "2026-12-24 16:00".
+its own. Times are RFC 3339, or in the site's zone as "2026-12-24 16:00".
 Without arguments it lists the declarations; withdraw takes one back.
 
 Examples:
@@ -35,7 +35,7 @@ Examples:
 }
 
 func unavailable(ctx context.Context, o *options) error {
-	c := local.Dial(o.socket)
+	c := o.agent()
 	switch {
 	case len(o.args) == 0:
 		list, err := c.Unavailable(ctx)
@@ -56,30 +56,58 @@ func unavailable(ctx context.Context, o *options) error {
 	d := local.Declaration{Asset: flex.AssetID(o.args[0]), Reason: o.reason, From: time.Now()}
 	var err error
 	if o.from != "" {
-		if d.From, err = instant("--from", o.from); err != nil {
+		if d.From, err = o.instant(ctx, "--from", o.from); err != nil {
 			return err
 		}
 	}
-	if d.To, err = instant("--to", o.to); err != nil {
+	if d.To, err = o.instant(ctx, "--to", o.to); err != nil {
 		return err
 	}
 	u, err := c.Declare(ctx, d)
 	if err != nil {
 		return err
 	}
-	return o.print(u, func(w io.Writer) { fmt.Fprintf(w, "declared: %s is unavailable %s (id %s)\n", u.Asset, u.Window, u.ID) })
+	return o.print(u, func(w io.Writer) {
+		fmt.Fprintf(w, "declared: %s is unavailable %s (id %s)\n", u.Asset, during(u.Window), u.ID)
+	})
 }
 
-// instant reads a time with its offset, or one of this machine's own zone.
-func instant(flag, s string) (time.Time, error) {
+// instant reads a time with its offset, or one in the site's zone: in UTC with
+// --utc.
+func (o *options) instant(ctx context.Context, flag, s string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
-	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02T15:04"} {
-		t, err := time.ParseInLocation(layout, s, time.Local)
-		if err == nil && t.Format(layout) == s {
-			return t, nil
+	zone := time.UTC
+	if !o.utc {
+		c := o.agent()
+		if _, err := c.Status(ctx); err != nil {
+			return time.Time{}, err
 		}
+		if c.Zone() != nil {
+			zone = c.Zone()
+		}
+	}
+	return localInstant(flag, s, zone)
+}
+
+// localInstant reads a time of a zone. One that the clocks skip or show twice
+// is refused.
+func localInstant(flag, s string, zone *time.Location) (time.Time, error) {
+	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02T15:04"} {
+		t, err := time.ParseInLocation(layout, s, zone)
+		if err != nil {
+			continue
+		}
+		for _, shift := range []time.Duration{-time.Hour, time.Hour} {
+			if t.Add(shift).Format(layout) == s {
+				return time.Time{}, usage("%s %q comes twice, since the clocks go back: write it with its offset, %s or %s", flag, s, t.Format(time.RFC3339), t.Add(shift).Format(time.RFC3339))
+			}
+		}
+		if t.Format(layout) != s {
+			return time.Time{}, usage("%s %q does not exist in %s: the clocks skip it", flag, s, zone)
+		}
+		return t, nil
 	}
 	return time.Time{}, usage(`%s %q is not a time: write "2026-12-24 16:00", or "2026-12-24T16:00:00Z"`, flag, s)
 }
@@ -92,7 +120,7 @@ func unavailableText(w io.Writer, list []flex.Unavailability) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "ID\tASSET\tWINDOW\tBY\tREASON\tSTATE")
 	for _, u := range list {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", u.ID, u.Asset, u.Window, u.By, orDash(u.Reason), unavailableState(u, time.Now()))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", u.ID, u.Asset, during(u.Window), u.By, orDash(u.Reason), unavailableState(u, time.Now()))
 	}
 	_ = tw.Flush()
 }

@@ -33,7 +33,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			c := local.Dial(o.socket)
+			c := o.agent()
 			var when time.Time
 			if at != "" {
 				st, err := c.Status(ctx)
@@ -80,14 +80,14 @@ func instantOf(s string, now time.Time, zone string) (time.Time, error) {
 }
 
 func whyText(w io.Writer, y local.Why) {
-	fmt.Fprintf(w, "%s at %s\n", y.Subject, y.At.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "%s at %s\n", y.Subject, stamp(y.At))
 	switch {
 	case y.Running:
 	case y.Seen.IsZero():
 		fmt.Fprintf(w, "nothing is kept of that time; the oldest is of %s\n", stamp(y.Oldest))
 		return
 	default:
-		fmt.Fprintf(w, "flexd did not run then; it was last seen at %s, and this was asked:\n", y.Seen.UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, "flexd did not run then; it was last seen at %s, and this was asked:\n", stamp(y.Seen))
 	}
 	for _, h := range y.Holds {
 		fmt.Fprintf(w, "  HOLD by %s since %s %s\n", h.By, stamp(h.At.At), h.Reason)

@@ -44,6 +44,7 @@ type options struct {
 	args     []string
 	json     bool
 	socket   string
+	utc      bool
 
 	config   string
 	logLevel string
@@ -118,6 +119,7 @@ func (c command) execute(ctx context.Context, args []string, stdout, stderr io.W
 	}
 	if !c.noAgent {
 		fs.StringVar(&o.socket, "socket", local.DefaultSocket(), "the running agent's command `socket`")
+		fs.BoolVar(&o.utc, "utc", false, "show times in UTC instead of the site's time zone")
 	}
 	if c.flags != nil {
 		c.flags(fs, o)
@@ -185,6 +187,15 @@ func (o *options) print(v any, text func(w io.Writer)) error {
 	enc := json.NewEncoder(o.out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// agent is the running agent, whose times a person sees in the site's zone.
+func (o *options) agent() *local.Client {
+	c := local.Dial(o.socket)
+	if !o.json && !o.utc {
+		c.SiteTime()
+	}
+	return c
 }
 
 // one is the single argument of a command.
