@@ -44,8 +44,6 @@ type device struct {
 	intents   [][]flex.Register
 	before    func() // called before each write
 	ignores   bool
-	mute      bool // its registers tell nothing of control
-	verifies  []time.Time
 	gives     func(flex.Watts) flex.Watts // what it makes of a setpoint
 	foreign   *flex.Refusal
 	neutral   int
@@ -56,6 +54,7 @@ type device struct {
 	audit     func(controlled bool)      // called with every write
 	own       func(time.Time) flex.Watts // what it does when free; nil: -200 W
 	denies    bool                       // it says that it does not act
+	held      *flex.Refusal              // it says that it follows nothing, and why
 	rate      flex.Watts                 // W/s at most; 0: at once
 	power     flex.Watts                 // now, with a rate
 	moved     time.Time
@@ -134,7 +133,7 @@ func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 			w = min(w, *d.told)
 		}
 	}
-	r := flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting}
+	r := flex.Reading{Device: d.id, At: time.Now(), Power: &w, SoC: &soc, Acting: &acting, Held: d.held}
 	if d.own != nil { // it does not say
 		r.Acting = nil
 	}
@@ -169,7 +168,7 @@ func (d *device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return flex.Snapshot{Device: d.id, At: time.Now(), Serial: "s-" + string(d.id), Controlled: d.told != nil && !d.mute, Foreign: d.foreign}, nil
+	return flex.Snapshot{Device: d.id, At: time.Now(), Serial: "s-" + string(d.id), Controlled: d.told != nil, Foreign: d.foreign}, nil
 }
 
 func (d *device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error) {
@@ -237,9 +236,7 @@ func (d *device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lapse()
-	d.verifies = append(d.verifies, time.Now())
-	echo := d.told != nil && *d.told == t.Power
-	return flex.Receipt{Device: d.id, At: time.Now(), Echo: echo || d.mute, Holds: d.holds()}, nil
+	return flex.Receipt{Device: d.id, At: time.Now(), Echo: d.told != nil && *d.told == t.Power, Holds: d.holds()}, nil
 }
 
 func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error) {
@@ -252,15 +249,12 @@ func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 	if d.left {
 		return flex.Receipt{Device: d.id, At: time.Now(), Foreign: true}, nil
 	}
-	rec := flex.Receipt{Device: d.id, At: time.Now(), Echo: true}
-	if d.told != nil {
-		rec.Wrote = []flex.Register{{Addr: 1}}
-	}
 	d.told = nil
+	rec := flex.Receipt{Device: d.id, At: time.Now(), Echo: true}
 	if d.arm != nil && d.armed {
 		d.armed = false
 		d.armings++
-		rec.Wrote = append(rec.Wrote, *d.arm)
+		rec.Wrote = []flex.Register{*d.arm}
 	}
 	return rec, nil
 }
@@ -378,8 +372,8 @@ func (j *journal) entry(id flex.DeviceID) flex.JournalEntry {
 func (j *journal) open(id flex.DeviceID) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	e, ok := j.entries[id]
-	return ok && e.Released.At.IsZero()
+	_, ok := j.entries[id]
+	return ok
 }
 
 // alarms remembers what is raised.

@@ -69,6 +69,10 @@ func (s *slot) judge(r flex.Reading, now time.Time) {
 	if !s.stands || s.told.Order == flex.OrderNone || s.proof.EchoAt.IsZero() && !s.own.off || !r.At.After(s.sentAt) {
 		return
 	}
+	if r.Held != nil && s.block == nil { // a fault, no leave to run: by its own words, and not as if it failed to deliver
+		s.refuse(r.Held)
+		return
+	}
 	s.judgeActing(r)
 	if r.Power == nil {
 		return

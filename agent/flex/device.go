@@ -85,7 +85,9 @@ type Reading struct {
 	Status string `json:"status,omitempty"`
 	// Acting is the device's own word on whether our control is in effect;
 	// nil when it does not say.
-	Acting *bool    `json:"acting,omitempty"`
+	Acting *bool `json:"acting,omitempty"`
+	// Held is why the device follows no setpoint now: a fault, no leave to run.
+	Held   *Refusal `json:"held,omitempty"`
 	Events []string `json:"events,omitempty"`
 }
 
@@ -194,9 +196,6 @@ type JournalEntry struct {
 	Opened   Stamp           `json:"opened"`
 	For      []InstructionID `json:"for,omitempty"`
 	Detail   json.RawMessage `json:"detail,omitempty"`
-	// Released tells that nothing is owed any more, and that the device is
-	// watched: a write of ours may still arrive, since the connection broke.
-	Released Stamp `json:"released,omitzero"`
 }
 
 // Proof tells the three words apart for one device at one time: echo (the

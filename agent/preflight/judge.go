@@ -167,7 +167,9 @@ func (v *verdict) device(id flex.DeviceID) {
 	if st.ReleaseOwed {
 		v.add(flex.ReasonDeviceUnavailable, string(id), "%s is not proven to be handed back from the last dispatch", id)
 	}
-	if d.Reading.Status == "fault" {
+	if why := d.Reading.Held; why != nil {
+		v.add(why.Reason, string(id), "%s: %s", id, why.Text)
+	} else if d.Reading.Status == "fault" {
 		v.add(flex.ReasonDeviceFaulty, string(id), "%s reports a fault%s", id, because(strings.Join(d.Reading.Events, ", ")))
 	}
 }

@@ -29,6 +29,9 @@ func (d *Device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 	if err != nil {
 		return rec, err
 	}
+	if why := held(im); why != nil {
+		return rec, fmt.Errorf("device %s: %w", d.cfg.ID, why)
+	}
 	if t.Order == flex.OrderCap {
 		if err := d.mayLimit(f, im); err != nil {
 			return rec, err

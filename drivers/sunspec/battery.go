@@ -1,7 +1,9 @@
 package sunspec
 
 import (
+	"fmt"
 	"math"
+	"strings"
 
 	"flexd/agent/flex"
 )
@@ -98,9 +100,32 @@ func ports(b block, kind int64) (sum float64, ok bool) {
 // Values of 802.State in which no power flows, whatever the inverter is told.
 var idleBanks = map[int64]string{1: "disconnected", 2: "initializing", 99: "in fault"}
 
-// held tells why a device cannot be controlled from here: it may not enter
-// service, or its bank was switched to local control or is not connected.
+// Values of 701.InvSt and of St in 101 to 113.
+const (
+	derFault      = 6
+	inverterFault = 7
+)
+
+func inFault(point string, events []string) *flex.Refusal {
+	text := ""
+	if len(events) > 0 {
+		text = " (" + strings.Join(events, ", ") + ")"
+	}
+	return flex.Refuse(flex.ReasonDeviceFaulty, "%s says that the device is in fault%s: look at it there", point, text)
+}
+
+// held tells why a device cannot be controlled from here: it is in fault, may
+// not enter service, or its bank was switched to local control or is not
+// connected.
 func held(im image) *flex.Refusal {
+	if v, ok := im.of(701).raw("InvSt"); ok && v == derFault {
+		return inFault("701.InvSt", events(im.of(701), "Alrm"))
+	}
+	if inv := im.of(inverters[:6]...); inv.model != 0 {
+		if v, ok := inv.raw("St"); ok && v == inverterFault {
+			return inFault(fmt.Sprintf("%d.St", inv.model), events(inv, "Evt1"))
+		}
+	}
 	if v, ok := im.of(703).raw("ES"); ok && v == 0 {
 		return flex.Refuse(flex.ReasonDeviceUnavailable, "703.ES says that the device is not permitted to enter service: permit it there")
 	}

@@ -126,7 +126,7 @@ func TestNeutralLeavesCapsAndReportsThem(t *testing.T) {
 	}
 }
 
-func TestASetpointFoundInForceGoesToNeutralOnceItWasOurs(t *testing.T) {
+func TestASetpointFoundInForceIsPutBack(t *testing.T) {
 	b := bank(40000, battery124(plain))
 	b.Set(124, 5, 3)
 	b.Set(124, 12, 20, word(-20))
@@ -136,7 +136,7 @@ func TestASetpointFoundInForceGoesToNeutralOnceItWasOurs(t *testing.T) {
 		t.Errorf("snapshot %+v", e.Snapshot)
 	}
 	e.Intent = apply(t, d, set(4000)).Holds
-	if rec, err := d.Release(t.Context(), e); err != nil || !rec.Echo || b.Get(124, 5) != 0 {
+	if rec, err := d.Release(t.Context(), e); err != nil || !rec.Echo || b.Get(124, 5) != 3 || b.Get(124, 12) != 20 {
 		t.Errorf("%+v, %v, mode %d", rec, err, b.Get(124, 5))
 	}
 }

@@ -46,7 +46,7 @@ type memory struct {
 func (f *found) plan(t flex.Target, im image, mem memory) (plan, error) {
 	switch {
 	case t.Order == flex.OrderSet && (f.set == wset || f.set == wsetPct):
-		return f.planWSet(t, im)
+		return f.planWSet(t, im, mem)
 	case t.Order == flex.OrderSet && f.set == rates:
 		return f.planRates(t, im, mem)
 	case t.Order == flex.OrderCap && f.cap != none:
@@ -79,7 +79,7 @@ func stepsAbove(v, lsb float64) int64 { return int64(math.Ceil(v/lsb - 1e-6)) }
 
 // planWSet sets the AC power by model 704: mode, value, what to revert to and
 // when, then the enabling register.
-func (f *found) planWSet(t flex.Target, im image) (plan, error) {
+func (f *found) planWSet(t flex.Target, im image, mem memory) (plan, error) {
 	b := im.of(704)
 	base, _ := maxPower(im)
 	p, mode, value, revert := float64(t.Power), int64(1), "WSet", "WSetRvrt"
@@ -103,16 +103,9 @@ func (f *found) planWSet(t flex.Target, im image) (plan, error) {
 	if raw > limit || raw < -limit {
 		return plan{}, fmt.Errorf("%v does not fit 704.%s: %w", t.Power, value, flex.ErrUnsupported)
 	}
-	// What was found is what stands there as long as the control is not in
-	// force; later it is what we put into the revert field at first.
-	back, has := b.raw(value)
-	if ena, _ := b.raw("WSetEna"); ena != 0 || !has {
-		if v, ok := b.raw(revert); ok {
-			back = v
-		}
-	}
+	back, again := reversion(b, value, revert, lsb, base, mem)
 	secs := seconds(t.Revert, math.MaxUint32-1)
-	set := []assign{{"WSetMod", mode}, {value, raw}, {revert, back}, {"WSetEnaRvrt", 0}, {"WSetRvrtTms", secs}}
+	set := []assign{{"WSetMod", mode}, {value, raw}, {revert, back}, {"WSetEnaRvrt", again}, {"WSetRvrtTms", secs}}
 	run, err := b.write("WSetMod", "WSetRvrtTms", set...)
 	if err != nil {
 		return plan{}, err
@@ -123,6 +116,35 @@ func (f *found) planWSet(t flex.Target, im image) (plan, error) {
 	}
 	return plan{method: f.set, writes: []flex.Register{run, on}, value: setting{raw, raw}, effective: watts(float64(raw) * lsb),
 		expects: append(expectAll(b, set, "WSetMod", value), expect{704, "WSetEna", 1, true})}, nil
+}
+
+// reversion is what a setpoint is to revert to: what was found, and in force if
+// it was. As long as the control is not in force, that is what stands there;
+// later it is what we put into the revert fields at first.
+func reversion(b block, value, revert string, lsb, base float64, mem memory) (back, on int64) {
+	if mem.before != nil {
+		found := mem.before.of(704)
+		if ena, _ := found.raw("WSetEna"); ena != 0 {
+			w, ok := found.num("WSet")
+			if mod, _ := found.raw("WSetMod"); mod == 0 {
+				w, ok = found.num("WSetPct")
+				w *= base / full
+			}
+			if ok {
+				return steps(w, lsb), 1
+			}
+		}
+	}
+	back, has := b.raw(value)
+	if ena, _ := b.raw("WSetEna"); ena != 0 || !has {
+		if v, ok := b.raw(revert); ok {
+			back = v
+		}
+		if ena != 0 && mem.before == nil { // as the process before us had it
+			on, _ = b.raw("WSetEnaRvrt")
+		}
+	}
+	return back, on
 }
 
 // expectAll expects the values of all points that are implemented.

@@ -54,6 +54,7 @@ func (f *found) reading(im image, sign string, last *told) flex.Reading {
 	}
 	r.Status = status(inv, der)
 	r.Acting = f.acting(im, last)
+	r.Held = held(im)
 	r.Events = append(events(inv, "Evt1"), events(der, "Alrm")...)
 	return r
 }

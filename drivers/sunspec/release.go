@@ -17,7 +17,7 @@ type handback struct {
 	foreign bool
 }
 
-// Release hands the device back: setpoints to neutral, caps to what was found.
+// Release hands the device back as it was found, orders of others included.
 // What others changed since our last proven write is left alone. It is done
 // when reading back proves it; doing it again writes nothing.
 func (d *Device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error) {
@@ -162,14 +162,14 @@ func (c control) handback(k claim) (handback, error) {
 	untouched := k.cur.equal(k.old, append(c.run(), c.enable)...)
 	mine := c.mine(k, ena != 0)
 	switch {
-	case untouched && !(c.setpoint && ena != 0 && mine && (k.has || k.told != nil)):
+	case untouched:
 		return handback{}, nil // as it was found
 	case c.foundAgain(k) && !mine:
 		return handback{}, nil
 	case ena != 0 && !mine:
 		return handback{foreign: true}, nil
-	case ena == 0 && was != 0 && !c.setpoint && !mine:
-		return handback{foreign: true}, nil // others took their own cap away
+	case ena == 0 && was != 0 && !mine:
+		return handback{foreign: true}, nil // others took their own order away
 	case ena == 0 && !mine:
 		return c.withdrawConsent(k) // not in force, and nothing else of ours is left
 	}
@@ -191,10 +191,10 @@ func (c control) withdrawConsent(k claim) (handback, error) {
 	return handback{writes: []flex.Register{r}, expects: []expect{{c.model, grid, was, true}}}, nil
 }
 
-// foundAgain tells whether the cap is the one that was found: it came back by
-// itself, or others wrote it again.
+// foundAgain tells whether what is in force, or nothing, is what was found: it
+// came back by itself, or others wrote it again.
 func (c control) foundAgain(k claim) bool {
-	return !c.setpoint && k.cur.equal(k.old, append([]string{c.enable}, c.values...)...)
+	return k.cur.equal(k.old, append([]string{c.enable}, c.values...)...)
 }
 
 // mine tells whether the control holds our last proven write, or one that can
@@ -220,16 +220,16 @@ func (c control) mine(k claim, on bool) bool {
 	if k.has && c.foundAgain(k) {
 		return timed // lapsed to what was found, with our timer left behind
 	}
+	was, _ := k.old.raw(c.enable)
 	switch c.method {
 	case rates:
-		return c.pinnedShape(k, on) || on && c.boundShape(k)
+		return c.heldShape(k, on)
 	case wset, wsetPct:
-		return timed && revertsTo(k, "WSetEnaRvrt", "") &&
-			(revertsTo(k, "WSetRvrt", "WSet") || revertsTo(k, "WSetPctRvrt", "WSetPct"))
+		return timed && revertsTo(k, "WSetEnaRvrt", "WSetEna") &&
+			(revertsTo(k, "WSetRvrt", "WSet") || revertsTo(k, "WSetPctRvrt", "WSetPct") || was != 0 && !k.cur.equal(k.old, c.timer))
 	case limit704, limit123:
 		// Only where nothing was proven yet, and no cap was found: one with a
 		// timer that has come since is the write whose proof was lost.
-		was, _ := k.old.raw(c.enable)
 		return on && !k.has && k.told == nil && timed && was == 0
 	case none:
 	}
@@ -237,80 +237,66 @@ func (c control) mine(k claim, on bool) bool {
 }
 
 // revertsTo tells whether a reversion field holds what the field it belongs to
-// held when the device was found; 0 where none is named.
+// held when the device was found.
 func revertsTo(k claim, field, of string) bool {
 	v, ok := k.cur.raw(field)
-	if of == "" {
-		return ok && v == 0
-	}
 	found, ok2 := k.old.raw(of)
 	return ok && ok2 && v == found
 }
 
-// pinnedShape is our way to force a battery: opposite and equal rates, and in
-// force only with both bits of the mode.
-func (c control) pinnedShape(k claim, on bool) bool {
+// heldShape is our way to hold a battery: opposite and equal rates, or, between
+// bounds, rates that leave room and of which one at most has moved since a
+// proven write; in force with both bits of the mode, or with the bits that were
+// found where a sequence was cut. What looks less like ours counts as ours only
+// with a reversion time armed since the device was found, and no window.
+func (c control) heldShape(k claim, on bool) bool {
 	mod, _ := k.cur.raw(c.enable)
-	out, ok := k.cur.raw("OutWRte")
-	in, ok2 := k.cur.raw("InWRte")
-	if !ok || !ok2 || out != -in {
-		return false
-	}
-	if on {
-		return mod == both
-	}
-	return out != 0
-}
-
-// boundShape is our way to hold a battery between bounds: both bits of the
-// mode, rates that leave room, no window, and a reversion time armed since the
-// device was found. One bound moves at a time, so that after a proven write the
-// other still is ours.
-func (c control) boundShape(k claim) bool {
-	mod, _ := k.cur.raw(c.enable)
+	was, _ := k.old.raw(c.enable)
 	win, _ := k.cur.raw("InOutWRte_WinTms")
 	out, ok := k.cur.raw("OutWRte")
 	in, ok2 := k.cur.raw("InWRte")
-	if mod != both || win != 0 || !ok || !ok2 || out <= -in || k.cur.equal(k.old, c.timer) {
+	if !ok || !ok2 || out < -in || on && mod != both && mod != was {
 		return false
 	}
-	return !k.has || k.cur.equal(k.ours, "OutWRte") || k.cur.equal(k.ours, "InWRte")
+	if out == -in && (!on && out != 0 || mod == both) {
+		return true
+	}
+	return win == 0 && !k.cur.equal(k.old, c.timer) &&
+		(!k.has || out == -in || k.cur.equal(k.ours, "OutWRte") || k.cur.equal(k.ours, "InWRte"))
 }
 
-// restore takes a setpoint out of force before its values go back, and gives a
-// cap back whole.
+// restore gives a control back as it was found. What is to be out of force, or
+// in force in another way, is so before its values go back, and what is to be
+// in force again is so after: whatever part of it comes through, the power stays
+// between what we told and what was found.
 func (c control) restore(k claim, ena, was int64) (handback, error) {
 	var h handback
-	back := was
-	if c.setpoint {
-		back = 0
-	}
-	enable, err := k.cur.write(c.enable, c.enable, assign{c.enable, back})
+	enable, err := k.cur.write(c.enable, c.enable, assign{c.enable, was})
 	if err != nil {
 		return h, err
 	}
-	if ena != back && back == 0 {
+	if ena != was && ena != 0 {
 		h.writes = append(h.writes, enable)
 	}
-	h.expects = []expect{{c.model, c.enable, back, true}}
+	h.expects = []expect{{c.model, c.enable, was, true}}
 	last := c.last
 	if k.cur.equal(k.old, "ChaGriSet") && c.method == rates {
 		last = "InOutWRte_RmpTms" // not ours to touch
 	}
 	var set []assign
 	for _, name := range c.run() {
-		was, implemented := k.old.raw(name)
+		before, implemented := k.old.raw(name)
 		now, ok := k.cur.raw(name)
 		if !ok || !implemented {
 			continue
 		}
 		if k.keep && name == c.timer {
-			was = now
+			before = now
 		}
-		set = append(set, assign{name, was})
-		if now != was {
-			vital := name == "ChaGriSet" || back != 0 && name == "WMaxLimPct"
-			h.expects = append(h.expects, expect{c.model, name, was, vital})
+		set = append(set, assign{name, before})
+		if now != before {
+			vital := name == "ChaGriSet" || was != 0 && slices.Contains(c.values, name)
+			h.expects = append(h.expects, expect{c.model, name, before, vital})
 		}
 	}
 	if len(h.expects) > 1 {
@@ -320,7 +306,7 @@ func (c control) restore(k claim, ena, was int64) (handback, error) {
 		}
 		h.writes = append(h.writes, run)
 	}
-	if ena != back && back != 0 {
+	if ena != was && ena == 0 {
 		h.writes = append(h.writes, enable)
 	}
 	return h, nil

@@ -90,7 +90,7 @@ func (s *SunSpec) remaining(off uint16, left time.Duration) {
 // move steps the plant through the time that has passed, finely enough for
 // its ramps and delays.
 func (s *SunSpec) move(now time.Time, dt time.Duration) {
-	const fine = 20 * time.Millisecond
+	const fine = 50 * time.Millisecond
 	for t := now.Add(-dt); t.Before(now); {
 		d := min(fine, now.Sub(t))
 		if now.Sub(t) > time.Minute { // nobody has looked for long: coarsely up to the last minute
