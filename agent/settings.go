@@ -14,6 +14,7 @@ func driverConfigs(cfg *config.Config) []drivers.Config {
 	out := make([]drivers.Config, len(cfg.Devices))
 	for i, d := range cfg.Devices {
 		out[i] = drivers.Config{ID: d.ID, Driver: d.Driver, Map: d.Map, MapDir: cfg.Maps, Role: d.Role, Address: d.Address, Unit: d.Unit, Sign: d.Sign,
+			UnitZero: d.UnitZero, AnyUnit: d.AnyUnit, WriteFunc: uint8(d.WriteFunc),
 			GridCharge: d.GridCharge, AdoptLimit: d.AdoptLimit, MaxCharge: d.MaxCharge, WriteBudget: d.WriteBudget, Timeout: d.Timeout, Gap: d.Gap, UnitGap: d.UnitGap,
 			ConnectDelay: d.ConnectDelay, IdleClose: d.IdleClose, MaxRead: d.MaxRead, MaxWrite: d.MaxWrite, BusyRetries: d.BusyRetries}
 	}

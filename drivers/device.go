@@ -20,16 +20,21 @@ type Config struct {
 	MapDir     string    // where a site keeps maps of its own; may be empty
 	Role       flex.Role // may be empty where the device leaves no doubt
 	Address    string    // host:port
-	Unit       uint8
-	Sign       string // of a meter: export_positive or import_positive
-	GridCharge bool   // the battery may be charged from the grid
-	AdoptLimit bool   // control beneath a limit that others have set
+	Unit       uint8     // 0: the map's, else 1, unless UnitZero
+	Sign       string    // of a meter: export_positive or import_positive
+	GridCharge bool      // the battery may be charged from the grid
+	AdoptLimit bool      // control beneath a limit that others have set
 	// MaxCharge is what 100 % of a rate of SunSpec model 124 stands for, where
 	// the device's own word on it is wrong; 0: the device's word.
 	MaxCharge flex.Watts
 	// WriteBudget is how often a day a register that wears out may be written;
 	// 0: the driver's own.
 	WriteBudget int
+
+	// How the device wants to be asked.
+	UnitZero  bool  // unit 0 is meant
+	AnyUnit   bool  // its answers bear another unit than was asked
+	WriteFunc uint8 // 6 or 16 for all writes; 0: 16, and 6 for what is refused by that
 
 	// How the endpoint is to be treated; zero values are the map's, else the
 	// transport's defaults, negative ones mean none.

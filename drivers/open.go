@@ -22,6 +22,14 @@ type Set struct {
 	endpoints map[string]*modbus.Endpoint
 	order     []string // of endpoints
 	at        map[flex.DeviceID]string
+	ways      map[flex.DeviceID]*manners
+	mapped    map[mapOn]flex.DeviceID
+}
+
+// mapOn is a register map at a unit: one device.
+type mapOn struct {
+	name, address string
+	unit          uint8
 }
 
 // Open builds the devices. Nothing is connected before Run; all that is wrong
@@ -30,7 +38,7 @@ func Open(cfgs []Config, log *slog.Logger) (*Set, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Set{endpoints: map[string]*modbus.Endpoint{}, at: map[flex.DeviceID]string{}}
+	s := &Set{endpoints: map[string]*modbus.Endpoint{}, at: map[flex.DeviceID]string{}, ways: map[flex.DeviceID]*manners{}, mapped: map[mapOn]flex.DeviceID{}}
 	var wrong []error
 	mapped := make([]mappedConfig, 0, len(cfgs))
 	for _, c := range cfgs {
@@ -60,11 +68,16 @@ func (s *Set) add(c mappedConfig, q modbus.Quirks, log *slog.Logger) error {
 	if err := checkAddress(c.Address); err != nil {
 		return fmt.Errorf("device %s: %w", c.ID, err)
 	}
+	// The unit of a device by a map may be the map's, which the file does not show.
+	if other, twice := s.mapped[mapOn{c.Map, c.Address, c.Unit}]; twice && c.Driver == DriverMap {
+		return fmt.Errorf("device %s: is the same device as %s: map %s at %s unit %d", c.ID, other, c.Map, c.Address, c.Unit)
+	}
 	e, ok := s.endpoints[c.Address]
 	if !ok {
 		e = modbus.NewEndpoint(c.Address, q, log)
 	}
-	d, err := driver(c, e, q, log)
+	way := mannered(e, mannerSettings{unitZero: c.UnitZero, anyUnit: c.AnyUnit, maxRead: q.MaxRead, writeFunc: c.WriteFunc}, log.With("device", c.ID))
+	d, err := driver(c, way, log)
 	if err != nil {
 		return err
 	}
@@ -72,7 +85,8 @@ func (s *Set) add(c mappedConfig, q modbus.Quirks, log *slog.Logger) error {
 		s.endpoints[c.Address] = e
 		s.order = append(s.order, c.Address)
 	}
-	s.at[c.ID] = c.Address
+	s.at[c.ID], s.ways[c.ID] = c.Address, way
+	s.mapped[mapOn{c.Map, c.Address, c.Unit}] = c.ID
 	s.devices = append(s.devices, d)
 	return nil
 }
@@ -182,6 +196,9 @@ type mappedConfig struct {
 // where the configuration does not say.
 func withMap(c Config) (mappedConfig, error) {
 	if c.Driver != DriverMap {
+		if c.Unit == 0 && !c.UnitZero {
+			c.Unit = 1
+		}
 		return mappedConfig{Config: c}, nil
 	}
 	m, err := regmap.Load(c.Map, c.MapDir)
@@ -196,6 +213,9 @@ func withMap(c Config) (mappedConfig, error) {
 			*d.to = d.from
 		}
 	}
+	if c.Unit == 0 && !c.UnitZero {
+		c.Unit = uint8(m.Line.Unit)
+	}
 	if c.MaxRead > 0 {
 		m.Line.MaxRead = min(m.Line.MaxRead, c.MaxRead)
 	}
@@ -203,11 +223,11 @@ func withMap(c Config) (mappedConfig, error) {
 }
 
 // driver is the registry: the one place that knows the drivers by name.
-func driver(c mappedConfig, bus sunspec.Bus, q modbus.Quirks, log *slog.Logger) (Device, error) {
+func driver(c mappedConfig, bus sunspec.Bus, log *slog.Logger) (Device, error) {
 	switch c.Driver {
 	case DriverSunSpec:
 		return sunspec.New(sunspec.Config{ID: c.ID, Endpoint: c.Address, Unit: c.Unit, Role: c.Role, Sign: c.Sign,
-			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, MaxCharge: c.MaxCharge, WriteBudget: c.WriteBudget, Bus: inPieces(bus, q.MaxRead), Log: log})
+			GridCharge: c.GridCharge, AdoptLimit: c.AdoptLimit, MaxCharge: c.MaxCharge, WriteBudget: c.WriteBudget, Bus: bus, Log: log})
 	case DriverMap:
 		if c.MaxCharge != 0 {
 			return nil, fmt.Errorf("device %s: what 100 %% of a rate stands for is a matter of SunSpec model 124; a map states its own rating", c.ID)

@@ -22,12 +22,15 @@ func TestWhatIsWrongWithAConfigurationIsToldAtOnce(t *testing.T) {
 		{"a driver not known", []drivers.Config{with(func(c *drivers.Config) { c.Driver = "x" })}, []string{`driver "x" is not known; use "sunspec"`}},
 		{"no port", []drivers.Config{with(func(c *drivers.Config) { c.Address = "192.0.2.1" })}, []string{"write host:port"}},
 		{"port 0", []drivers.Config{with(func(c *drivers.Config) { c.Address = "h:0" })}, []string{"from 1 to 65535"}},
-		{"unit 0", []drivers.Config{with(func(c *drivers.Config) { c.Unit = 0 })}, []string{"unit id other than 0"}},
+		{"one device by a map, its unit said and left out", []drivers.Config{
+			with(func(c *drivers.Config) { c.Driver, c.Map, c.Unit = "map", "victron-gx", 0 }),
+			with(func(c *drivers.Config) { c.ID, c.Driver, c.Map, c.Unit = "b", "map", "victron-gx", 100 }),
+		}, []string{"device b: is the same device as a: map victron-gx at 192.0.2.1:502 unit 100"}},
 		{"a meter without a sign", []drivers.Config{with(func(c *drivers.Config) { c.Role = flex.RoleMeter })}, []string{"export_positive or import_positive"}},
 		{"a sign nobody knows", []drivers.Config{with(func(c *drivers.Config) { c.Sign = "up" })}, []string{`sign "up"`}},
 		{"a role nobody knows", []drivers.Config{with(func(c *drivers.Config) { c.Role = "fridge" })}, []string{`role "fridge"`}},
 		{"twice the same", []drivers.Config{ok, ok}, []string{"configured twice"}},
-		{"two mistakes", []drivers.Config{with(func(c *drivers.Config) { c.Driver = "x" }), with(func(c *drivers.Config) { c.ID, c.Unit = "b", 0 })}, []string{"device a:", "device b:"}},
+		{"two mistakes", []drivers.Config{with(func(c *drivers.Config) { c.Driver = "x" }), with(func(c *drivers.Config) { c.ID, c.Address = "b", "h" })}, []string{"device a:", "device b:"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := drivers.Open(c.cfgs, nil)

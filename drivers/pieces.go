@@ -26,14 +26,6 @@ const (
 	seamTries = 3
 )
 
-// inPieces is the bus itself where the device sets no bound of its own.
-func inPieces(bus sunspec.Bus, most int) sunspec.Bus {
-	if most <= 0 {
-		return bus
-	}
-	return pieces{bus, uint16(most)}
-}
-
 // Do carries a request. A read that is put together was sent when its first
 // piece was, and done when its last.
 func (p pieces) Do(ctx context.Context, r modbus.Request) (modbus.Response, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"flexd/drivers/modbus"
@@ -43,7 +44,7 @@ func TestALongReadIsPutTogetherFromPieces(t *testing.T) {
 	for _, most := range []uint16{1, 2, 3, 7, 20, 124} {
 		for _, count := range []uint16{1, 2, 6, 7, 8, 66, 123, 125} {
 			bus := &counting{most: most, changes: steadily}
-			got, err := inPieces(bus, int(most)).Do(t.Context(), readOf(count))
+			got, err := pieces{bus, most}.Do(t.Context(), readOf(count))
 			if err != nil || len(got.Words) != int(count) {
 				t.Fatalf("%d in pieces of %d: %d registers, %v", count, most, len(got.Words), err)
 			}
@@ -59,7 +60,7 @@ func TestALongReadIsPutTogetherFromPieces(t *testing.T) {
 func TestWithoutABoundOrWithinItAReadIsOneRequest(t *testing.T) {
 	for most, count := range map[int]uint16{0: 125, 20: 20, 125: 125} {
 		bus := &counting{most: 125, changes: steadily}
-		if _, err := inPieces(bus, most).Do(t.Context(), readOf(count)); err != nil || bus.calls != 1 {
+		if _, err := mannered(bus, mannerSettings{maxRead: most}, slog.New(slog.DiscardHandler)).Do(t.Context(), readOf(count)); err != nil || bus.calls != 1 {
 			t.Errorf("bound %d: %d requests, %v", most, bus.calls, err)
 		}
 	}
@@ -74,7 +75,7 @@ func TestPiecesThatChangedAtTheSeamAreReadAgain(t *testing.T) {
 		}
 		return 0
 	}}
-	got, err := inPieces(bus, 20).Do(t.Context(), readOf(30))
+	got, err := pieces{bus, 20}.Do(t.Context(), readOf(30))
 	if err != nil || bus.calls != 4 {
 		t.Fatalf("%d requests, %v, want both pieces twice", bus.calls, err)
 	}
@@ -82,14 +83,14 @@ func TestPiecesThatChangedAtTheSeamAreReadAgain(t *testing.T) {
 		t.Errorf("read %v, want what the second reading said", got.Words)
 	}
 	restless := &counting{most: 20, changes: func(call int) uint16 { return uint16(call) }}
-	if _, err := inPieces(restless, 20).Do(t.Context(), readOf(30)); err != nil || restless.calls != 2*seamTries {
+	if _, err := (pieces{restless, 20}).Do(t.Context(), readOf(30)); err != nil || restless.calls != 2*seamTries {
 		t.Errorf("what never stands still: %d requests, %v", restless.calls, err)
 	}
 }
 
 func TestAPieceThatFailsFailsTheRead(t *testing.T) {
 	bus := &counting{most: 20, changes: steadily, fails: 2}
-	if got, err := inPieces(bus, 20).Do(t.Context(), readOf(60)); !errors.Is(err, modbus.ErrTimeout) || got.Words != nil {
+	if got, err := (pieces{bus, 20}).Do(t.Context(), readOf(60)); !errors.Is(err, modbus.ErrTimeout) || got.Words != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -114,7 +114,7 @@ func identify(ctx context.Context, e *modbus.Endpoint, address string, unit uint
 func ReadRaw(ctx context.Context, address string, unit, fn byte, addr, count uint16) ([]uint16, error) {
 	var words []uint16
 	err := with(ctx, address, slog.New(slog.DiscardHandler), func(ctx context.Context, e *modbus.Endpoint) (err error) {
-		words, err = raw(ctx, e, unit, fn, addr, count)
+		words, err = raw(ctx, e, modbus.Request{Unit: unit, UnitZero: unit == 0, Func: fn, Addr: addr, Count: count})
 		return err
 	})
 	return words, err
@@ -125,18 +125,18 @@ func ReadRaw(ctx context.Context, address string, unit, fn byte, addr, count uin
 func (s *Set) ReadRaw(ctx context.Context, id flex.DeviceID, fn byte, addr, count uint16) ([]uint16, error) {
 	for _, d := range s.devices {
 		if d.ID() == id {
-			return raw(ctx, s.endpoints[s.at[id]], d.Unit(), fn, addr, count)
+			return raw(ctx, s.endpoints[s.at[id]], s.ways[id].address(modbus.Request{Unit: d.Unit(), Func: fn, Addr: addr, Count: count}))
 		}
 	}
 	return nil, flex.Refuse(flex.ReasonNotOurs, "there is no device %q in the configuration", id)
 }
 
-func raw(ctx context.Context, e *modbus.Endpoint, unit, fn byte, addr, count uint16) ([]uint16, error) {
-	if fn != modbus.ReadHolding && fn != modbus.ReadInput {
-		return nil, fmt.Errorf("function code %d does not read registers: use %d or %d", fn, modbus.ReadHolding, modbus.ReadInput)
+func raw(ctx context.Context, e *modbus.Endpoint, r modbus.Request) ([]uint16, error) {
+	if r.Func != modbus.ReadHolding && r.Func != modbus.ReadInput {
+		return nil, fmt.Errorf("function code %d does not read registers: use %d or %d", r.Func, modbus.ReadHolding, modbus.ReadInput)
 	}
-	r, err := e.Do(ctx, modbus.Request{Unit: unit, Func: fn, Addr: addr, Count: count})
-	return r.Words, err
+	a, err := e.Do(ctx, r)
+	return a.Words, err
 }
 
 // with runs f over an endpoint of its own, treated as by default.

@@ -66,20 +66,20 @@ func oneSpelling(host string) (string, string) {
 func (b builder) distinct(at func(int) value, devices []Device) {
 	for i, d := range devices {
 		for _, other := range devices[:i] {
-			if d.Address == "" || d.Address != other.Address || d.Unit != other.Unit || apart(d.Role, other.Role) {
+			if d.Address == "" || d.Address != other.Address || d.Unit != other.Unit || d.UnitZero != other.UnitZero || apart(d.Role, other.Role) {
 				continue
 			}
-			at(i).problem("keep one of the two", "is the same device as %q: both are %s at %s", other.ID, unitText(d.Unit), d.Address)
+			at(i).problem("keep one of the two", "is the same device as %q: both are %s at %s", other.ID, unitText(d), d.Address)
 			break
 		}
 	}
 }
 
-func unitText(unit uint8) string {
-	if unit == 0 {
-		return "the default unit"
+func unitText(d Device) string {
+	if d.Unit == 0 && !d.UnitZero {
+		return "the map's unit"
 	}
-	return fmt.Sprintf("unit %d", unit)
+	return fmt.Sprintf("unit %d", d.Unit)
 }
 
 // apart tells whether two roles at one unit are different parts of a device.

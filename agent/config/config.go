@@ -172,7 +172,10 @@ type Device struct {
 	Role         flex.Role // "" when it is to be derived
 	Sign         string    // meters: export_positive, import_positive
 	Address      string
-	Unit         uint8
+	Unit         uint8 // 0: the map's, unless UnitZero
+	UnitZero     bool  // unit 0 is meant
+	AnyUnit      bool  // its answers bear another unit than was asked
+	WriteFunc    int   // function code of all writes, 6 or 16; 0: 16, and 6 for what is refused by that
 	Reserve      flex.Percent
 	MaxSoC       flex.Percent // 0: full
 	Owner        Owner

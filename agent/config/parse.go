@@ -169,7 +169,7 @@ func (b builder) site(v value) Site {
 }
 
 func (b builder) device(v value) Device {
-	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "reserve_soc", "max_soc", "owner", "lead", "ramp", "grid_charge",
+	o := v.object("id", "driver", "map", "role", "sign", "address", "unit", "echoes_unit", "write_function", "reserve_soc", "max_soc", "owner", "lead", "ramp", "grid_charge",
 		"adopt_limit", "max_power", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write", "busy_retries", "ownership", "contests", "rest", "write_budget")
 	d := Device{
 		ID:           flex.DeviceID(o.get("id").required("name the device")),
@@ -178,7 +178,8 @@ func (b builder) device(v value) Device {
 		Role:         flex.Role(o.get("role").choice("", []string{"storage", "pv", "hybrid", "meter"})),
 		Sign:         o.get("sign").choice("", []string{"export_positive", "import_positive"}),
 		Address:      b.address(o.get("address")),
-		Unit:         uint8(o.get("unit").number(1, 1, 255)),
+		Unit:         uint8(o.get("unit").number(0, 0, 255)),
+		WriteFunc:    o.get("write_function").number(0, 6, 16),
 		Reserve:      o.get("reserve_soc").percent(),
 		MaxSoC:       o.get("max_soc").percent(),
 		Owner:        b.owner(o.get("owner")),
@@ -210,6 +211,16 @@ func (b builder) device(v value) Device {
 	}
 	if o.get("gap").given() && d.Gap == 0 {
 		d.Gap = -1 // said aloud: no pause at all
+	}
+	switch {
+	case o.get("unit").given():
+		d.UnitZero = d.Unit == 0
+	case d.Driver != "map": // a map knows the unit of its device
+		d.Unit = 1
+	}
+	d.AnyUnit = o.get("echoes_unit").given() && !o.get("echoes_unit").flag()
+	if d.WriteFunc != 0 && d.WriteFunc != 6 && d.WriteFunc != 16 {
+		o.get("write_function").problem("use 6, for one register in a write, or 16", "is not a function that writes registers")
 	}
 	if d.ID != "" && !nameWord.MatchString(string(d.ID)) {
 		o.get("id").problem("use letters, digits, '.', '_' and '-'", "is not a device name")

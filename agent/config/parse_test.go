@@ -100,7 +100,8 @@ func TestProblems(t *testing.T) {
 		{"days", "market: {keep_raw: 12x}", "market.keep_raw: cannot be read"},
 		{"commissioning perhaps", "require_commissioning: maybe", "is not true or false"},
 		{"webhook without tls", "ingress: {webhook: {listen: \":8443\"}}", "ingress.webhook.tls: is missing"},
-		{"unit out of range", "devices: [{id: a, unit: 0, address: \"h:1\"}]", "devices[0].unit: is out of range"},
+		{"unit out of range", "devices: [{id: a, unit: 256, address: \"h:1\"}]", "devices[0].unit: is out of range"},
+		{"a function that writes no registers", "devices: [{id: a, write_function: 15, address: \"h:1\"}]", "devices[0].write_function: is not a function that writes registers"},
 		{"address", "devices: [{id: a, address: \"h:port\"}]", "is not a device address"},
 		{"poll too often", "market: {poll: 1ms}", "market.poll: is out of range"},
 		{"a clock without servers", "clock: {}", "clock.ntp: is missing"},
@@ -200,6 +201,29 @@ func TestWhatARateStandsFor(t *testing.T) {
 		}
 		if _, err := Parse("x.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "max_charge_rate") {
 			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestTheUnitAndHowItAnswers(t *testing.T) {
+	for _, c := range []struct {
+		yaml      string
+		unit      uint8
+		zero, any bool
+	}{
+		{"driver: sunspec", 1, false, false},
+		{"driver: sunspec, unit: 0", 0, true, false},
+		{"driver: sunspec, unit: 255, echoes_unit: false", 255, false, true},
+		{"driver: sunspec, echoes_unit: true", 1, false, false},
+		{"driver: map, map: kostal-plenticore", 0, false, false},
+		{"driver: map, map: kostal-plenticore, unit: 3", 3, false, false},
+	} {
+		cfg, err := Parse("x", []byte("site: {id: a}\nmarket: {client_id: c, base_url: https://m.example, api_key: {file: /k}}\ndevices: [{id: a, address: \"h:1\", "+c.yaml+"}]"))
+		if cfg == nil || len(cfg.Devices) != 1 {
+			t.Fatalf("%s: %v", c.yaml, err)
+		}
+		if d := cfg.Devices[0]; d.Unit != c.unit || d.UnitZero != c.zero || d.AnyUnit != c.any {
+			t.Errorf("%s: unit %d, meant zero %v, any %v", c.yaml, d.Unit, d.UnitZero, d.AnyUnit)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type Surroundings struct {
 
 // notSimulated are the keys of a device that belong to its own register map,
 // connection or record; a stand-in has none of them.
-var notSimulated = []string{"map", "adopt_limit", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write",
+var notSimulated = []string{"map", "unit", "echoes_unit", "write_function", "adopt_limit", "max_charge_rate", "timeout", "gap", "unit_gap", "connect_delay", "idle_close", "max_read", "max_write",
 	"busy_retries", "ownership"}
 
 // elsewhere are the keys of the file that a rehearsal has no use for.
@@ -98,7 +98,6 @@ func standIns(devices *yaml.Node, at map[flex.DeviceID]string) error {
 		}
 		set(d, "driver", text("sunspec"))
 		set(d, "address", text(at[flex.DeviceID(id.Value)]))
-		drop(d, "unit")
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (b *Bank) Do(ctx context.Context, r modbus.Request) (modbus.Response, error
 			res.Words = append(res.Words, w)
 		}
 		return res, nil
-	case modbus.WriteMultiple:
+	case modbus.WriteMultiple, modbus.WriteSingle:
 		return b.write(r, res)
 	}
 	return modbus.Response{}, &modbus.Exception{Func: r.Func, Code: modbus.IllegalFunction}

@@ -28,7 +28,7 @@ func TestTheBankIsStrict(t *testing.T) {
 			return modbus.Request{Func: modbus.WriteMultiple, Addr: b.Addr(124, 8), Values: []uint16{1}}
 		}, modbus.IllegalAddress},
 		{"another function", func(*Bank) modbus.Request {
-			return modbus.Request{Func: modbus.WriteSingle, Addr: 40000, Values: []uint16{1}}
+			return modbus.Request{Func: modbus.ReadInput, Addr: 40000, Count: 1}
 		}, modbus.IllegalFunction},
 	} {
 		t.Run(c.name, func(t *testing.T) {

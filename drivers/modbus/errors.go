@@ -23,6 +23,9 @@ var (
 	ErrTimeout = errors.New("no answer in time")
 	// ErrProtocol marks an answer that breaks the protocol.
 	ErrProtocol = errors.New("answer breaks the protocol")
+	// ErrOtherUnit marks an answer that bears another unit than was asked. It
+	// is also ErrProtocol.
+	ErrOtherUnit = fmt.Errorf("%w: it bears another unit", ErrProtocol)
 	// ErrLost marks a connection that ended or failed.
 	ErrLost = errors.New("connection lost")
 	// ErrOvertaken marks a request that gave way to one of priority Stop.

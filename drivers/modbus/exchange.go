@@ -77,7 +77,7 @@ func (e *Endpoint) land(f *flight, release func() bool) error {
 // then send and wait.
 func (o *owner) run(j *job, deadline time.Time) ([]uint16, error) {
 	l := o.line
-	o.wrote, l.wrote = false, false
+	o.wrote, l.wrote, l.anyUnit = false, false, j.req.AnyUnit
 	if err := l.conn.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLost, err)
 	}

@@ -43,6 +43,7 @@ type line struct {
 	proven    bool     // a valid answer came on this connection
 	late      uint64   // answers skipped
 	answered  time.Time
+	anyUnit   bool // of the request under way
 
 	sent  time.Time // just before the last write
 	wrote bool      // the last write handed bytes to the socket
@@ -94,6 +95,9 @@ func (l *line) Send(request []byte) ([]byte, error) {
 			return nil, err
 		}
 		if transaction(frame) == id {
+			if l.anyUnit {
+				frame[atUnit] = request[atUnit]
+			}
 			if err := checkAnswer(request, frame); err != nil {
 				return nil, err
 			}
@@ -234,7 +238,7 @@ func checkAnswer(request, answer []byte) error {
 	fc, got := request[atFunc], answer[atFunc]
 	data := answer[atData:]
 	if answer[atUnit] != request[atUnit] {
-		return fmt.Errorf("%w: from unit %d, asked unit %d", ErrProtocol, answer[atUnit], request[atUnit])
+		return fmt.Errorf("%w: %d, asked unit %d", ErrOtherUnit, answer[atUnit], request[atUnit])
 	}
 	want := 4 // a write echoes the address and the value or the quantity
 	switch {

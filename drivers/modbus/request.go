@@ -44,6 +44,13 @@ type Request struct {
 	Count    uint16   // registers to read; ignored by writes
 	Values   []uint16 // registers to write; exactly one for WriteSingle
 	Priority Priority
+
+	// UnitZero says that unit 0 is meant: the device itself answers it. On a
+	// serial line it is the broadcast address, and nothing does.
+	UnitZero bool
+	// AnyUnit takes an answer that bears another unit than was asked, as some
+	// devices and gateways give. The transaction id tells whose it is.
+	AnyUnit bool
 }
 
 // Response is the answer to a request. Words is nil after a write.
@@ -87,7 +94,7 @@ func (r Request) prepare(q Quirks) (Request, error) {
 		return bad("function %d is not supported, use 3, 4, 6 or 16", r.Func)
 	}
 	switch {
-	case r.Unit == 0:
+	case r.Unit == 0 && !r.UnitZero:
 		return bad("unit 0 is the broadcast address and is never answered, use 1-255")
 	case n < 1 || n > most:
 		return bad("%d registers in one request, must be 1-%d", n, most)

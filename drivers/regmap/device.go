@@ -69,8 +69,8 @@ type found struct {
 
 // New prepares a device; nothing is sent before Open.
 func New(cfg Config) (*Device, error) {
-	if cfg.Bus == nil || cfg.Map == nil || cfg.Unit == 0 {
-		return nil, fmt.Errorf("device %s: a bus, a map and a unit id other than 0 are needed", cfg.ID)
+	if cfg.Bus == nil || cfg.Map == nil {
+		return nil, fmt.Errorf("device %s: a bus and a map are needed", cfg.ID)
 	}
 	if cfg.Role != "" && !slices.Contains(cfg.Map.Role, role(cfg.Role)) {
 		return nil, fmt.Errorf("device %s: role %q: map %s is for %s", cfg.ID, cfg.Role, cfg.Map.Name, cfg.Map.Role)

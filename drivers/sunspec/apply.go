@@ -174,35 +174,49 @@ func refuseLimit(c control, im image) *flex.Refusal {
 // acknowledged or when a release has begun since turn.
 func (d *Device) writeAll(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, im image, regs []flex.Register) error {
 	for _, r := range regs {
-		parts := []flex.Register{r}
-		b := blockAt(im, r)
-		if d.isSparse() {
-			parts = b.sparse(r)
-		}
-		err := d.writeParts(ctx, p, turn, rec, b, parts)
-		if isException(err) && len(parts) == 1 {
-			if split := b.sparse(r); len(split) > 0 && !sameRegisters(split, parts) {
-				d.mu.Lock()
-				d.sparse = true
-				d.mu.Unlock()
-				err = d.writeParts(ctx, p, turn, rec, b, split)
-			}
-		}
-		if err != nil {
+		if err := d.writeRun(ctx, p, turn, rec, blockAt(im, r), r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *Device) isSparse() bool {
+// writeRun writes a run as the device takes it: where it is refused, again and
+// less at once, and from then on so.
+func (d *Device) writeRun(ctx context.Context, p modbus.Priority, turn int64, rec *flex.Receipt, b block, r flex.Register) error {
+	var refused error
+	var before []flex.Register
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sparse
+	known := d.cut
+	d.mu.Unlock()
+	for c := known; c < cuts; c++ {
+		parts, ok := b.parts(c, r)
+		if !ok || refused != nil && (sameRegisters(parts, before) || c == single && !oneByOne(refused)) {
+			continue
+		}
+		err := d.writeParts(ctx, p, turn, rec, b, parts)
+		if err == nil {
+			d.mu.Lock()
+			d.cut = max(d.cut, c)
+			d.mu.Unlock()
+			return nil
+		}
+		if !isException(err) {
+			return err
+		}
+		if refused == nil {
+			refused = err
+		}
+		before = parts
+	}
+	if refused == nil { // it must not be cut as others were
+		return d.writeParts(ctx, p, turn, rec, b, []flex.Register{r})
+	}
+	return refused
 }
 
 func sameRegisters(a, b []flex.Register) bool {
-	return len(a) == len(b) && len(a) == 1 && len(a[0].Words) == len(b[0].Words)
+	return slices.EqualFunc(a, b, func(x, y flex.Register) bool { return x.Addr == y.Addr && len(x.Words) == len(y.Words) })
 }
 
 // blockAt is the block that a register lies in.

@@ -18,6 +18,10 @@ const (
 // (SunSpec Device Information Model Specification 1.1, section 6.2).
 var bases = [...]uint16{40000, 50000, 0}
 
+// beside are one register off, in either direction: gateways and some devices
+// count from 1. They are tried after the bases.
+var beside = [...]uint16{40001, 39999, 50001, 49999, 1}
+
 // Marker is "SunS", the two registers at the head of a map.
 const (
 	markerHigh = 0x5375
@@ -25,7 +29,7 @@ const (
 )
 
 // ErrNoMap marks a device that has no SunSpec map where one may begin.
-var ErrNoMap = errors.New("no SunSpec map at 40000, 50000 or 0: is SunSpec (Modbus/TCP) enabled on the device, and the unit id right?")
+var ErrNoMap = errors.New("no SunSpec map at 40000, 50000 or 0, nor one register beside: is SunSpec (Modbus/TCP) enabled on the device, and the unit id right?")
 
 // Model is one link of the chain.
 type Model struct {
@@ -48,7 +52,7 @@ type readFunc func(ctx context.Context, addr, count uint16) ([]uint16, error)
 // exception or without the marker is skipped; any other error ends the search.
 func walk(ctx context.Context, read readFunc) (Chain, error) {
 	var last error
-	for _, base := range bases {
+	for _, base := range append(bases[:], beside[:]...) {
 		head, err := read(ctx, base, 4)
 		switch {
 		case err != nil && !isException(err):
@@ -72,7 +76,7 @@ func follow(ctx context.Context, base, id, length uint16, read readFunc) (Chain,
 	c := Chain{Base: base}
 	count := map[uint16]int{}
 	addr := int(base) + 2
-	for id != chainEnd {
+	for id != chainEnd && (id != 0 || len(c.Models) == 0) { // some fill with zeros after the last model
 		next := addr + 2 + int(length)
 		switch {
 		case length == 0:

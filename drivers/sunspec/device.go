@@ -64,8 +64,7 @@ type Device struct {
 	flow flow
 	// noForced: negative rates were found not to work.
 	noForced bool
-	// sparse: the device refuses writes across points it does not implement.
-	sparse bool
+	cut      cut // of runs, as far as the device takes them
 	// beat is the last heartbeat of ours; mute: the device refuses to have it
 	// written.
 	beat *int64
@@ -115,8 +114,8 @@ func (f *found) rateBase(im image) (float64, bool) {
 
 // New prepares a device; nothing is sent before Open.
 func New(cfg Config) (*Device, error) {
-	if cfg.Bus == nil || cfg.Unit == 0 {
-		return nil, fmt.Errorf("device %s: a bus and a unit id other than 0 are needed", cfg.ID)
+	if cfg.Bus == nil {
+		return nil, fmt.Errorf("device %s: a bus is needed", cfg.ID)
 	}
 	if cfg.MaxCharge < 0 || cfg.MaxCharge > flex.MaxPower {
 		return nil, fmt.Errorf("device %s: %v as what 100 %% of a rate stands for: give a magnitude", cfg.ID, cfg.MaxCharge)
