@@ -45,11 +45,18 @@ func (a *Agent) buildIntake() error {
 		return err
 	}
 	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: book, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync,
-		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }})
+		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Changed: a.contractsChanged})
 	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: book, Stopper: a.board, Clock: a.wall,
-		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
+		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Waiting: a.engine.Waiting, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
 		RefusedDir: filepath.Join(cfg.Data, refusedName)})
 	return nil
+}
+
+// contractsChanged has what waits for a contract, or was refused by an older
+// one, judged again.
+func (a *Agent) contractsChanged() {
+	a.intake.Rematch()
+	a.poller.Wake()
 }
 
 // operators are those whose own signatures can be judged.

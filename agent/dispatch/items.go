@@ -10,6 +10,7 @@ const (
 	CodeAnswerDue      = "answer_due"
 	CodeAnswerFailed   = "answer_failed"
 	CodeUnavailable    = "unavailable"
+	CodeWaiting        = "instruction_waiting"
 )
 
 // Items declares the alarms that this room raises.
@@ -20,6 +21,7 @@ func Items() []health.Item {
 		{Code: CodeClockUntrusted, Severity: health.Alarm, Title: "The clock cannot be trusted: instructions wait"},
 		{Code: CodeAnswerDue, Severity: health.Alarm, Title: "The market's deadline for an answer is near"},
 		{Code: CodeAnswerFailed, Severity: health.Alarm, Title: "The market did not take an acceptance, and the dispatch goes on"},
+		{Code: CodeWaiting, Severity: health.Alarm, Title: "An instruction waits and is not carried out yet"},
 		{Code: CodeUnavailable, Severity: health.Info, Title: "An asset is declared unavailable"},
 	}
 }

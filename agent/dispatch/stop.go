@@ -14,10 +14,10 @@ import (
 func stop(o flex.Offer, c Context) Verdict {
 	in := o.Instruction
 	if forged(o) {
-		return refuse(o, c, flex.Refuse(flex.Reason(o.Signature), "the stop is not signed by operator %q", in.Operator))
+		return turnDown(o, c, flex.Refuse(flex.Reason(o.Signature), "the stop is not proven to be signed by operator %q", in.Operator))
 	}
 	if repeated(in, c) {
-		return Verdict{}
+		return Verdict{Records: carriedOut(c)}
 	}
 	ids, hits := aims(in, c)
 	at := c.Now
@@ -44,7 +44,7 @@ func stop(o flex.Offer, c Context) Verdict {
 			v.Acks = append(v.Acks, ackOf(next, string(next.State), at, next.Text))
 		}
 	}
-	v.Records = v.runOn(v.Records, v.Records, c)
+	v.Records = append(v.runOn(v.Records, v.Records, c), carriedOut(c)...)
 	switch {
 	case len(names) > 0:
 		v.Note = fmt.Sprintf("stop %s ends %s", in.ID, strings.Join(names, ", "))
@@ -54,10 +54,11 @@ func stop(o flex.Offer, c Context) Verdict {
 	return v
 }
 
-// forged tells that the operator's signature speaks against the offer.
+// forged tells that the operator's signature speaks against the offer, or that
+// nobody can judge it.
 func forged(o flex.Offer) bool {
 	why := flex.Reason(o.Signature)
-	return why == flex.ReasonSignatureInvalid || why == flex.ReasonSignatureMissing
+	return untrusted(why)
 }
 
 // repeated knows a stop for everything that was carried out before: it must
