@@ -88,13 +88,7 @@ func isStop(in flex.Instruction) bool {
 }
 
 // withdrawn knows the words by which markets call an instruction back.
-func withdrawn(status string) bool {
-	switch strings.ToLower(strings.TrimSpace(status)) {
-	case "cancelled", "canceled", "withdrawn", "revoked", "rescinded", "stopped", "aborted", "terminated", "rejected", "expired":
-		return true
-	}
-	return false
-}
+func withdrawn(status string) bool { return flex.ClassOfWord(status) == flex.WordStop }
 
 // ended tells whether a stop was given for the record, whatever it does now.
 // Being superseded is no stop of the id.

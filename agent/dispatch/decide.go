@@ -57,6 +57,7 @@ func (e *Engine) decide(ctx context.Context) error {
 	e.held = held
 	now, _ := e.cfg.Wall.Now()
 	e.tellWaits(offers, now)
+	e.tellPuzzles(now)
 	return nil
 }
 
@@ -90,6 +91,8 @@ func (e *Engine) decideOne(ctx context.Context, o flex.Offer, overtaken bool) (h
 	if isStop(o.Instruction) && !v.Wait {
 		e.cfg.Board.settle(o.Instruction.ID)
 	}
+	e.puzzled(o, now)
+	e.leaves(o, v, now.At)
 	if v.Note != "" {
 		e.cfg.Log.Info(v.Note, "instruction", o.Instruction.ID, "door", o.Door)
 	}

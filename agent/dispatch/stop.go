@@ -75,21 +75,32 @@ func aims(in flex.Instruction, c Context) (ids []flex.InstructionID, hits []flex
 	ids = slices.Compact(ids)
 	all := c.Existing == nil && unaimed(in)
 	for _, r := range c.Open {
-		if slices.Contains(ids, r.ID) || all && meant(in, r.Obligation, r.Shares) {
+		if slices.Contains(ids, r.ID) || all && concerns(in, r) && meets(in, asked(r), c.Now.At) {
 			hits = append(hits, r)
 		}
 	}
 	return ids, hits
 }
 
-// unaimed knows a stop that names no target. A start that was called back by
-// a status word names itself.
-func unaimed(in flex.Instruction) bool {
-	return in.Kind == flex.KindStop && len(in.Stops) == 0 && !withdrawn(in.Status)
+// concerns is meant for a record. One that waits has no shares yet: what its
+// instruction names counts.
+func concerns(in flex.Instruction, r flex.Record) bool {
+	if r.State != flex.Waiting {
+		return meant(in, r.Obligation, r.Shares)
+	}
+	var named []flex.AssetShare
+	for _, id := range r.Instruction.Assets {
+		named = append(named, flex.AssetShare{Asset: id})
+	}
+	return meant(in, r.Instruction.Obligation, named)
 }
 
-// meant tells whether a stop without a target means a dispatch of the
-// obligation with the shares. What it does not name does not narrow it; one
+// unaimed knows a stop that names no target. What was called back by a status
+// word names itself.
+func unaimed(in flex.Instruction) bool { return in.Kind == flex.KindStop && len(in.Stops) == 0 }
+
+// meant tells whether a stop without a target may mean a dispatch of the
+// obligation with the shares; it ends those that it meets. What it does not name does not narrow it; one
 // that names nothing at all means nothing.
 func meant(in flex.Instruction, ob flex.ObligationID, shares []flex.AssetShare) bool {
 	if in.Obligation == "" && len(in.Assets) == 0 || in.Obligation != "" && in.Obligation != ob {
