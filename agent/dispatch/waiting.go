@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -30,13 +31,10 @@ func untrusted(why flex.Reason) bool {
 
 // passes tells whether a reason can pass without a new instruction.
 func passes(in flex.Instruction, why flex.Reason) bool {
-	switch why {
-	case flex.ReasonUnknownObligation, flex.ReasonShareUnresolved, flex.ReasonUnavailable, flex.ReasonNoBaseline:
-		return true
-	case flex.ReasonDirectionUnresolved: // its competition may not be known yet
+	if why == flex.ReasonDirectionUnresolved { // its competition may not be known yet
 		return len(in.Problems) == 0 && in.Direction.Sign() == 0
 	}
-	return untrusted(why)
+	return untrusted(why) || slices.Contains([]flex.Reason{flex.ReasonUnknownObligation, flex.ReasonShareUnresolved, flex.ReasonUnavailable, flex.ReasonNoBaseline}, why)
 }
 
 // turnDown refuses an offer, or lets it wait while the reason can pass.
@@ -242,17 +240,18 @@ func (w waitingOffer) text() string {
 
 // remedy is what a person can do about a reason that can pass.
 func remedy(why flex.Reason) string {
-	switch why {
-	case flex.ReasonUnavailable:
-		return "take the declaration back if the asset can deliver: see `flexd status`"
-	case flex.ReasonSignatureInvalid, flex.ReasonSignatureMissing:
-		return "ask the operator, and compare its key with market.operators"
-	case flex.ReasonNoKey:
-		return "look at the key file of the operator under market.operators"
-	case flex.ReasonNoBaseline:
-		return "nominate a baseline, or let the meter measure one"
+	if text, ok := remedies[why]; ok {
+		return text
 	}
 	return "look whether the market account shows the contract and its assets: see `flexd obligations`"
+}
+
+var remedies = map[flex.Reason]string{
+	flex.ReasonUnavailable:      "take the declaration back if the asset can deliver: see `flexd status`",
+	flex.ReasonSignatureInvalid: "ask the operator, and compare its key with market.operators",
+	flex.ReasonSignatureMissing: "ask the operator for a signed copy",
+	flex.ReasonNoKey:            "look at the key file of the operator under market.operators",
+	flex.ReasonNoBaseline:       "nominate a baseline, or let the meter measure one",
 }
 
 // waitPause is the time until something that waits needs a look.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -195,11 +196,7 @@ func (i *Intake) refusedByContract(ctx context.Context, in flex.Instruction) boo
 	if err != nil || !found || rec.State != flex.Refused || rec.Answer != nil {
 		return false
 	}
-	switch rec.Reason {
-	case flex.ReasonOutsideWindow, flex.ReasonAboveCapacity, flex.ReasonUnknownAsset, flex.ReasonDirectionUnresolved:
-		return true
-	}
-	return false
+	return slices.Contains([]flex.Reason{flex.ReasonOutsideWindow, flex.ReasonAboveCapacity, flex.ReasonUnknownAsset, flex.ReasonDirectionUnresolved}, rec.Reason)
 }
 
 // otherContract tells that the contract is not the one by which the
