@@ -25,7 +25,6 @@ type Context struct {
 	// KeepEnds refuses a change whose end is past as too late, where the market
 	// does not mean it as a stop.
 	KeepEnds bool
-	own      *flex.Record // what is stored under the id of a stop
 	// Contract is what the configuration says of a contract; nil: nothing.
 	Contract func(flex.ObligationID, flex.CompetitionID) Contract
 }
@@ -42,11 +41,7 @@ type Verdict struct {
 	Hold bool
 	// Wait leaves the offer undecided too: its change is not in force before
 	// it is answered. What else the verdict holds is stored all the same.
-	Wait bool
-	// Passing is why the offer waits, where that can pass; nil where it waits
-	// for an answer. It is refused for it at Until.
-	Passing    *flex.Refusal
-	Until      time.Time
+	Wait       bool
 	Records    []flex.Record
 	Tombstones []flex.Tombstone
 	Acks       []flex.Ack
@@ -59,7 +54,7 @@ type Verdict struct {
 func Admit(o flex.Offer, c Context) Verdict {
 	in := o.Instruction
 	if c.Existing != nil && c.Existing.Instruction.Kind == flex.KindStop {
-		c.own, c.Existing = c.Existing, nil // a stop that was refused, or waits, is nobody's dispatch
+		c.Existing = nil // a stop that was refused is nobody's dispatch
 	}
 	if isStop(in) {
 		return stop(o, c)
@@ -88,7 +83,13 @@ func isStop(in flex.Instruction) bool {
 }
 
 // withdrawn knows the words by which markets call an instruction back.
-func withdrawn(status string) bool { return flex.ClassOfWord(status) == flex.WordStop }
+func withdrawn(status string) bool {
+	switch strings.ToLower(strings.TrimSpace(status)) {
+	case "cancelled", "canceled", "withdrawn", "revoked", "rescinded", "stopped", "aborted", "terminated", "rejected", "expired":
+		return true
+	}
+	return false
+}
 
 // ended tells whether a stop was given for the record, whatever it does now.
 // Being superseded is no stop of the id.
@@ -103,7 +104,7 @@ func ended(r *flex.Record) bool {
 // endMovedBack tells a change that puts the end of an open dispatch into the
 // past: the operator wants it to be over.
 func endMovedBack(in flex.Instruction, c Context) bool {
-	return c.Existing != nil && !c.Existing.State.Final() && c.Existing.State != flex.Waiting && !in.Window.Open() && !in.Window.End.After(c.Now.At)
+	return c.Existing != nil && !c.Existing.State.Final() && !in.Window.Open() && !in.Window.End.After(c.Now.At)
 }
 
 // revision applies the rules of identity: the same content again is no news,
@@ -111,8 +112,7 @@ func endMovedBack(in flex.Instruction, c Context) bool {
 // a revision of its own is the next one.
 func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
 	in, old := o.Instruction, c.Existing
-	behind := old != nil && in.HasRevision && in.Revision < old.Revision
-	if old == nil || !binds(*old) || old.State == flex.Waiting && !behind || forged(o) {
+	if old == nil {
 		if in.HasRevision {
 			return in.Revision, v, false
 		}
@@ -120,13 +120,11 @@ func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
 	}
 	same := sameTerms(in, old.Instruction)
 	switch {
-	case same && mayChange(*old) && (!in.HasRevision || in.Revision == old.Revision):
-		return old.Revision, v, false // nothing stands: it is judged by what is known now
 	case !in.HasRevision && same:
 		return 0, v, true
 	case !in.HasRevision:
 		return old.Revision + 1, v, false
-	case behind:
+	case in.Revision < old.Revision:
 		return 0, refuse(o, c, flex.Refuse(flex.ReasonOldRevision, "revision %d is older than revision %d, which stands", in.Revision, old.Revision)), true
 	case in.Revision == old.Revision && same:
 		return 0, v, true
@@ -156,13 +154,13 @@ func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
 	ack := flex.Ack{Notification: o.Notification, Instruction: in.ID, Revision: in.Revision, State: string(flex.Refused),
 		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At, Test: in.Test}
 	if old := c.Existing; old != nil {
-		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused && old.Reason == why.Reason)
+		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused)
 		if old.Declined == declined(in, why.Reason) || known {
 			return Verdict{Records: withoutAmend(old)}
 		}
 		rec := *old
 		rec.Declined, rec.Amend = declined(in, why.Reason), nil
-		if old.State == flex.Refused || old.State == flex.Waiting && why.Reason != flex.ReasonOldRevision { // nothing stands: show what was refused last
+		if old.State == flex.Refused { // nothing stands: show what was refused last
 			rec = refused(o, c, why)
 			rec.Steps = slices.Concat(old.Steps, rec.Steps)
 		} else if ans := rejection(o, c, why); ans != nil {
@@ -227,9 +225,9 @@ func start(o flex.Offer, c Context) Verdict {
 		why = d.freeze(o, c)
 	}
 	if why != nil {
-		return turnDown(o, c, why)
+		return refuse(o, c, why)
 	}
-	if old := c.Existing; old != nil && !old.State.Final() && old.State != flex.Waiting {
+	if old := c.Existing; old != nil && !old.State.Final() {
 		return amend(o, d, c)
 	}
 	rec := blank(o)

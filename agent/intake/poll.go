@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"flexd/agent/flex"
 )
@@ -11,29 +12,27 @@ import (
 // pollID stands for the notification in what was found by listing.
 const pollID flex.NotificationID = "poll"
 
+// pollAgain is when to list again for instructions that were put off.
+const pollAgain = 2 * time.Second
+
 // Poll lists the instructions of the last days and admits what is new: a
 // notification or a stop that was lost is found. Nothing is stored when there
-// is nothing new.
+// is nothing new. *flex.RetryError says when to come again.
 func (i *Intake) Poll(ctx context.Context) error {
 	i.pollMu <- struct{}{}
 	defer func() { <-i.pollMu }()
 	st := i.cfg.Clock.Stamp()
 	listCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	changed := i.contracts.Swap(false)
 	got, raw, err := i.cfg.Fetcher.List(listCtx, st.At.Add(-listBack))
 	cancel()
 	if err != nil {
 		err = fmt.Errorf("cannot list instructions: %w", err)
 	}
 	if err != nil && len(got) == 0 {
-		i.contracts.Store(changed)
 		return err
 	}
 	// A list that broke off is good as far as it goes.
-	admitted := i.admitListed(ctx, got, raw, changed)
-	if changed && errors.Join(err, admitted) != nil {
-		i.contracts.Store(true)
-	}
+	admitted := i.admitListed(ctx, got, raw)
 	if err == nil {
 		i.watchList(ctx, got, st.At)
 	}
@@ -41,11 +40,10 @@ func (i *Intake) Poll(ctx context.Context) error {
 }
 
 // admitListed takes a list through the same path as a notification's set.
-// changed tells that contracts have changed since the last list.
-func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []byte, changed bool) error {
+func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []byte) error {
 	got = named(got)
 	at := i.cfg.Clock.Stamp().At
-	src := source{id: pollID, door: flex.DoorPoll, doors: []flex.Sighting{{Door: flex.DoorPoll, At: at}}, raw: raw, at: at, contracts: changed}
+	src := source{id: pollID, door: flex.DoorPoll, doors: []flex.Sighting{{Door: flex.DoorPoll, At: at}}, raw: raw, at: at}
 	i.stopFirst(ctx, src, got)
 	b, err := i.match(ctx, src, got)
 	if err != nil {
@@ -53,6 +51,9 @@ func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []
 	}
 	if err := i.commitBatch(ctx, b); err != nil {
 		return fmt.Errorf("cannot keep what was listed: %w", err)
+	}
+	if b.waiting > 0 {
+		return &flex.RetryError{After: pollAgain, Err: errors.New("instructions wait for their contract or an asset's capacity")}
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type Rig struct {
 	// Told is the power the device was told and holds in force, worked out
 	// from the device and not by the driver.
 	Told func() (flex.Watts, bool)
+	// Gives is the power at the plant, whoever has a say in it.
+	Gives func() flex.Watts
 	// Control copies the registers a driver may write.
 	Control func() map[uint16]uint16
 	// Lapse lets the device's timers run out.
@@ -42,7 +44,7 @@ type Rig struct {
 	// Limit puts a cap in force as somebody else would.
 	Limit func()
 	// Fault lets something happen to the nth write from now; false when the
-	// rig cannot do that.
+	// rig cannot do that. NoFault takes back what was to happen.
 	Fault func(n int, f Fault) bool
 	// Blank makes everything measured "not implemented".
 	Blank func()
@@ -55,6 +57,8 @@ type Rig struct {
 	// Rests tells that a device which was released rests at 0 W until its
 	// timer frees it.
 	Rests bool
+	// Unheld tells that the device cannot be held at 0 W: it is left to itself.
+	Unheld bool
 	// Swap puts another device, with another serial number, at the address.
 	Swap func()
 }
@@ -81,6 +85,7 @@ func Run(t *testing.T, rig func(t *testing.T) Rig) {
 		{"what is not implemented is never zero", blank},
 		{"the sign is + towards the grid", sign},
 		{"verify writes nothing and tells the truth", verifies},
+		{"a sequence that is cut gives nothing beyond the old and the new power", prefixes},
 		{"neutral takes a setpoint out of force and leaves a cap", neutral},
 		{"an order for nothing is unsupported", unsupported},
 	}
@@ -310,6 +315,9 @@ func sweeps(t *testing.T, r Rig) {
 		top := o.Power
 		for tenth := range flex.Watts(11) {
 			o.Power = top * tenth / 10
+			if r.Unheld && o.Power == 0 {
+				continue
+			}
 			if o.Order == flex.OrderCap && o.Power > 0 && o.Power < plate.Step {
 				continue // exactly 0 % is only for a cap of 0
 			}

@@ -426,8 +426,8 @@ func (c *checker) step(m *Map, s Step, seq string, path []any) {
 		if (seq == "release" || seq == "boot") && s.Values[i].word != "" && s.Values[i].word != wordFound {
 			c.add(c.at(path...), "a release knows no power", "give a constant, or found")
 		}
-		if s.Optional && seq != "release" && seq != "boot" {
-			c.add(c.at(path...), "a step that sets or arms is not optional", "remove optional")
+		if s.Optional && (seq == "write" || seq == "engage") {
+			c.add(c.at(path...), "a step that sets is not optional", "remove optional")
 		}
 		if s.Values[i].point != "" {
 			c.readable(m, s.Values[i].point, path...)

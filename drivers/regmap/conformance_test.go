@@ -47,50 +47,6 @@ var conformities = map[string]conformity{
 		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(842, uint16(int16(-w))) })(v) },
 		swap:    func(v *vendor) { v.putS(800, "c0619ab4ffff", 6) },
 	},
-	"fronius-gen24": {
-		others: func(v *vendor) { v.put(40165, 777) },
-		blank: shows(func(v *vendor) {
-			v.put(40083, 0x8000)
-			v.put(40161, 0xFFFF)
-			v.put(40179+61, 0xFFFF)
-			v.put(40179+81, 0xFFFF)
-		}),
-		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
-		produce: func(v *vendor, w flex.Watts) { v.show = func(v *vendor, _ float64) { v.put(40083, uint16(int16(w))) } },
-		swap:    func(v *vendor) { v.putS(40052, "GEN-9", 8) },
-	},
-	"solaredge-storedge": {
-		once:   []uint16{0xE004, 0xE00A, 0xE00B},
-		others: func(v *vendor) { v.put(0xE00D, 5) },
-		blank:  shows(func(v *vendor) { v.put32(0xE174, 0x7FC00000, true); v.put32(0xE184, 0x7FC00000, true) }),
-		lapse:  func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
-		produce: func(v *vendor, w flex.Watts) {
-			shows(func(v *vendor) { v.putF(0xE174, -float64(w), true); v.putF(0xE184, 60, true) })(v)
-		},
-		swap: func(v *vendor) { v.putS(40052, "SE-9", 16) },
-	},
-	"solaredge-pv": {
-		blank:   shows(func(v *vendor) { v.put(40084, 0x8000, 0) }),
-		others:  func(v *vendor) { v.putF(0xF322, 13, true) },
-		limit:   func(v *vendor) { v.putF(0xF322, 40, true); v.last = time.Now() },
-		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(40084, uint16(int16(w)), 0) })(v) },
-		swap:    func(v *vendor) { v.putS(40052, "SE-9", 16) },
-	},
-	"huawei-luna": {
-		lapse:   func(v *vendor) { v.put(47100, 0) },
-		others:  func(v *vendor) { v.put32(47249, 777, false) },
-		blank:   shows(func(v *vendor) { v.put(37760, 0xFFFF); v.put32(37765, 0x80000000, false) }),
-		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put32(37765, uint32(int32(-w)), false) })(v) },
-		swap:    func(v *vendor) { v.putS(30015, "HV999", 10) },
-	},
-	"sungrow-sh": {
-		once:    []uint16{13049},
-		others:  func(v *vendor) { v.put(13051, 777) },
-		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
-		blank:   shows(func(v *vendor) { v.put(13021, 0x8000, 0xFFFF) }),
-		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(13021, uint16(int16(-w)), 600) })(v) },
-		swap:    func(v *vendor) { v.putS(4989, "B33", 10) },
-	},
 	"kostal-plenticore": {
 		rests:   true,
 		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
@@ -116,9 +72,6 @@ var conformities = map[string]conformity{
 
 // orders are two that the maker's device can follow.
 func (m maker) orders() []flex.Target {
-	if m.pv {
-		return []flex.Target{m.order(3000), m.order(5000)}
-	}
 	return []flex.Target{m.order(3000), m.order(-2000)}
 }
 
@@ -205,14 +158,7 @@ func TestTheSuiteOnForeignStacks(t *testing.T) {
 // pauses that the real one needs are left out: the simulated one needs none.
 func (m maker) over(t *testing.T, addr string, unit byte, timeout time.Duration) drivers.Device {
 	t.Helper()
-	role := flex.RoleStorage
-	switch {
-	case m.pv:
-		role = flex.RolePV
-	case m.name == "fronius-gen24":
-		role = flex.RoleHybrid
-	}
-	set, err := drivers.Open([]drivers.Config{{ID: "dev", Driver: drivers.DriverMap, Map: m.name, Role: role, Address: addr, Unit: unit, Gap: -1, ConnectDelay: 1, Timeout: timeout}}, nil)
+	set, err := drivers.Open([]drivers.Config{{ID: "dev", Driver: drivers.DriverMap, Map: m.name, Role: flex.RoleStorage, Address: addr, Unit: unit, Gap: -1, ConnectDelay: 1, Timeout: timeout}}, nil)
 	if err != nil {
 		t.Fatal(fmt.Errorf("%s: %w", m.name, err))
 	}

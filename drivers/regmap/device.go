@@ -43,9 +43,8 @@ type Device struct {
 	told  *told  // what we last wrote; nil when nothing of ours stands in the device
 	freed bool   // nothing was written since the last release
 	// base is what the last snapshot found, by point.
-	base map[string][]uint16
-	// harvest is what the PV gives when nothing keeps it down, W; nil: not known.
-	harvest *float64
+	base    map[string][]uint16
+	harvest harvest
 
 	stops atomic.Int64 // counts releases; an order that began before one writes no more
 }

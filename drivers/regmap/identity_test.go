@@ -21,19 +21,30 @@ func TestAMapKnowsItsOwnDeviceAlone(t *testing.T) {
 		}
 		return name
 	}
-	devices := map[string]*vendor{}
+	type device struct {
+		unit byte
+		bus  regmap.Bus
+	}
+	devices := map[string]device{}
+	for _, m := range mades {
+		b := m.bench()
+		devices[m.name] = device{b.unit, b.p}
+	}
+	devices["solaredge-pv"] = devices["solaredge-storedge"] // the same inverter, which has batteries here
 	for _, m := range makers {
-		devices[m.name] = m.build()
+		v := m.build()
+		devices[m.name] = device{v.unit, v}
 	}
 	for _, m := range meters {
-		devices[m.name] = m.build()
+		v := m.build()
+		devices[m.name] = device{v.unit, v}
 	}
 	for _, name := range regmap.Names() {
 		m, err := regmap.Load(name, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if devices[name] == nil {
+		if devices[name].bus == nil {
 			t.Errorf("%s: no simulated device", name)
 		}
 		if len(m.Identity) == 0 {
@@ -46,7 +57,7 @@ func TestAMapKnowsItsOwnDeviceAlone(t *testing.T) {
 			continue
 		}
 		for other, v := range devices {
-			cfg := regmap.Config{ID: "dev", Endpoint: "h:1", Unit: v.unit, Map: m, Bus: v}
+			cfg := regmap.Config{ID: "dev", Endpoint: "h:1", Unit: v.unit, Map: m, Bus: v.bus}
 			if m.Role.String() == "meter" {
 				cfg.Sign = "export_positive"
 			}

@@ -3,6 +3,7 @@ package regmap
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -69,7 +70,8 @@ func (d *Device) plan(t flex.Target, im image) (plan, error) {
 			if err != nil {
 				return plan{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 			}
-			r.lasting = seq.once && r.echo || d.spares(me, s)
+			r.optional = s.Optional
+			r.lasting = (seq.once || restoring(s)) && r.echo || d.spares(me, s)
 			p.requests = append(p.requests, r)
 			if !math.IsNaN(stands) {
 				told = stands
@@ -94,6 +96,11 @@ func (d *Device) against(me *Method, w wish, im image) *flex.Refusal {
 		}
 	}
 	return nil
+}
+
+// restoring tells whether a step puts back nothing but what was found.
+func restoring(s Step) bool {
+	return !slices.ContainsFunc(s.Values, func(o operand) bool { return o.word != wordFound })
 }
 
 // forgot tells that a step restores what was found and nobody knows it: this
@@ -161,6 +168,7 @@ func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
 		w.power = grid + w.power - own
 	}
 	if me.Harvest != nil {
+		d.noteHarvest(im)
 		var err error
 		if w, err = d.beside(me.Harvest, w); err != nil {
 			return w, err

@@ -28,19 +28,12 @@ func drive(t *testing.T, name string, v *vendor) *regmap.Device {
 }
 
 func (m maker) order(p flex.Watts) flex.Target {
-	o := flex.OrderSet
-	if m.pv {
-		o = flex.OrderCap
-	}
-	return flex.Target{Device: "dev", Order: o, Power: p, Revert: time.Minute}
+	return flex.Target{Device: "dev", Order: flex.OrderSet, Power: p, Revert: time.Minute}
 }
 
 // ac is what the device gives at its terminals, as far as the vendor says.
 func (m maker) ac(v *vendor) float64 {
 	b, _ := v.told()
-	if m.name == "fronius-gen24" {
-		b += v.solar
-	}
 	return b
 }
 
@@ -71,7 +64,7 @@ func hold(t *testing.T, m maker, d *regmap.Device, v *vendor, p flex.Watts, e *f
 		if err != nil || !rec.Echo {
 			t.Fatalf("%v after %v: %+v, %v", p, spent, rec, err)
 		}
-		if got := m.ac(v); math.Abs(got-float64(p)) > m.lsb || m.pv && got > float64(p) {
+		if got := m.ac(v); math.Abs(got-float64(p)) > m.lsb {
 			t.Fatalf("%v after %v: the plant gives %.0f W", p, spent, got)
 		}
 		e.Intent = rec.Holds
@@ -93,9 +86,6 @@ func replay(t *testing.T, m maker) {
 	d := drive(t, m.name, v)
 	e := entryOf(t, d)
 	powers := []flex.Watts{3000, -2000, 0, 1234, -1}
-	if m.pv {
-		powers = []flex.Watts{3000, 5000, 0, 1234}
-	}
 	for _, p := range powers {
 		hold(t, m, d, v, p, &e, 2*time.Second)
 	}
@@ -141,7 +131,7 @@ func (v *vendor) copy() map[uint32]uint16 {
 // differ, unless they are switches.
 func (v *vendor) same(t *testing.T, found map[uint32]uint16) {
 	t.Helper()
-	for _, a := range []uint16{0xE004, 0xE00A, 0xE00B, 0xE00C, 2902, 13049, 47087, 40029} {
+	for _, a := range []uint16{2902, 40029} {
 		for _, unit := range []byte{v.unit} {
 			if was, ok := found[at(unit, a)]; ok && v.words[at(unit, a)] != was {
 				t.Errorf("register %d: found %d, left %d", a, was, v.words[at(unit, a)])
@@ -161,11 +151,8 @@ func TestAForeignChangeIsLeftAlone(t *testing.T) {
 				d := drive(t, m.name, v)
 				e := entryOf(t, d)
 				hold(t, m, d, v, 2000, &e, 0)
-				if m.pv {
-					v.putF(0xF322, 33, true)
-				} else { // whoever it is, writes another power in the same way
-					hold(t, m, drive(t, m.name, v), v, 900, &flex.JournalEntry{}, 0)
-				}
+				// whoever it is, writes another power in the same way
+				hold(t, m, drive(t, m.name, v), v, 900, &flex.JournalEntry{}, 0)
 				n := len(v.writes)
 				rec, err := drive(t, m.name, v).Release(t.Context(), e)
 				if err != nil || !rec.Foreign || len(v.writes) != n {
@@ -181,7 +168,7 @@ func TestPersistentRegistersAreNotWrittenForNothing(t *testing.T) {
 		for _, tc := range []struct {
 			name string
 			addr []uint16
-		}{{"solaredge-storedge", []uint16{0xE004, 0xE00B}}, {"sungrow-sh", []uint16{13049}}, {"victron-gx-mode3", []uint16{2902}}} {
+		}{{"victron-gx-mode3", []uint16{2902}}} {
 			m := makers[0]
 			for _, x := range makers {
 				if x.name == tc.name {
@@ -225,21 +212,8 @@ func TestControlIsRefusedWhereAPreconditionIsNotMet(t *testing.T) {
 	}
 }
 
-func TestAnotherKindOfDeviceIsNotTaken(t *testing.T) {
-	v := huawei()
-	v.putS(30000, "SG10RT", 15)
-	m, _ := regmap.Load("huawei-luna", "")
-	d, _ := regmap.New(regmap.Config{ID: "dev", Endpoint: "h:1", Unit: 1, Map: m, Bus: v})
-	if _, err := d.Open(t.Context()); err == nil {
-		t.Error("opened")
-	}
-}
-
 func TestNeutralTakesControlAwayWithoutAJournal(t *testing.T) {
 	for _, m := range makers {
-		if m.pv {
-			continue
-		}
 		t.Run(m.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := m.build()
@@ -256,22 +230,6 @@ func TestNeutralTakesControlAwayWithoutAJournal(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A Huawei refuses a power above what its battery can do at the moment.
-func TestAPowerBeyondWhatTheDeviceTakesIsClamped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := huawei()
-		v.put32(37048, 2600, false)
-		d := drive(t, "huawei-luna", v)
-		entryOf(t, d)
-		for _, c := range []struct{ order, want flex.Watts }{{9000, 2600}, {-9000, -5000}, {1000, 1000}} {
-			rec, err := d.Apply(t.Context(), maker{}.order(c.order))
-			if told, _ := v.told(); err != nil || !rec.Echo || rec.Effective != c.want || flex.Watts(told) != c.want {
-				t.Errorf("%v: %+v, %v, told %v", c.order, rec, err, told)
-			}
-		}
-	})
 }
 
 // What control is told of the pace is what the device needs.

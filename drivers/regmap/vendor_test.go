@@ -33,7 +33,6 @@ type vendor struct {
 	arms   func(unit byte, addr uint16) bool
 	clamp  float64
 	free   float64 // what the battery does by itself
-	solar  float64
 }
 
 func newVendor(unit byte) *vendor {
