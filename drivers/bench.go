@@ -62,7 +62,9 @@ func (s *Set) Lines(ctx context.Context, id flex.DeviceID) (extra int, drops boo
 	if err != nil {
 		return 0, false, err
 	}
-	seek := func() (modbus.Request, error) { return someRead(ctx, own, d.Unit()) }
+	seek := func() (modbus.Request, error) {
+		return someRead(ctx, own, s.ways[id].address(modbus.Request{Unit: d.Unit()}))
+	}
 	r, err := seek()
 	if err != nil {
 		return 0, false, fmt.Errorf("%s: no register that can be read: %w", id, err)
@@ -77,10 +79,10 @@ func (s *Set) Lines(ctx context.Context, id flex.DeviceID) (extra int, drops boo
 
 // someRead finds a register that a unit answers: at the heads of SunSpec maps,
 // and where register maps often begin.
-func someRead(ctx context.Context, e *modbus.Endpoint, unit byte) (modbus.Request, error) {
+func someRead(ctx context.Context, e *modbus.Endpoint, r modbus.Request) (modbus.Request, error) {
 	var last error
 	for _, at := range readPlaces {
-		r := modbus.Request{Unit: unit, Func: at.fn, Addr: at.addr, Count: 1}
+		r.Func, r.Addr, r.Count = at.fn, at.addr, 1
 		_, err := e.Do(ctx, r)
 		if err == nil {
 			return r, nil

@@ -96,7 +96,7 @@ func TestAProbeTellsWhatItFindsAndWritesNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t, c.add)
-			res, err := drivers.Probe(t.Context(), s.dev.Addr(), s.dev.Unit(), nil)
+			res, err := drivers.Probe(t.Context(), drivers.ProbeConfig{Address: s.dev.Addr(), Units: []uint8{s.dev.Unit()}})
 			if err != nil || res.Problem != "" {
 				t.Fatalf("%v, %s", err, res.Problem)
 			}
@@ -112,7 +112,7 @@ func TestAProbeTellsWhatItFindsAndWritesNothing(t *testing.T) {
 			}
 		})
 	}
-	if _, err := drivers.Probe(t.Context(), "nonsense", 1, nil); err == nil {
+	if _, err := drivers.Probe(t.Context(), drivers.ProbeConfig{Address: "nonsense"}); err == nil {
 		t.Error("an address without a port was accepted")
 	}
 }

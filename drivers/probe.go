@@ -5,11 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
 	"flexd/drivers/sunspec"
 )
+
+// ProbeConfig says where to look for a device.
+type ProbeConfig struct {
+	Address string
+	Units   []uint8       // asked in turn until one is known; nil: those that are usual
+	Timeout time.Duration // for a connect and for each answer; 0: the usual one
+	Measure bool          // how it behaves besides: up to a minute, and only reads
+	Log     *slog.Logger
+}
+
+// probeUnits are those from the factory, and 255 and 0, by which many devices
+// and gateways answer for themselves; the likely ones first.
+func probeUnits() []uint8 { return []uint8{1, 255, 0, 3, 126, 247, 71, 100, 2} }
+
+// sloppy is how many units have to answer, none of them known, for a device to
+// count as one that does not look at the unit.
+const sloppy = 3
 
 // ProbeResult is what a person is told of a device at an address.
 type ProbeResult struct {
@@ -24,36 +42,88 @@ type ProbeResult struct {
 	Reading *flex.Reading `json:"reading,omitempty"`
 	Maps    []Match       `json:"maps,omitempty"` // known maps whose identity holds
 	Quirks  *Quirks       `json:"quirks,omitempty"`
+	// Settings are the keys that its configuration needs, as "key: value".
+	Settings []string `json:"settings,omitempty"`
 }
 
 // Probe looks at an address without changing anything there.
-func Probe(ctx context.Context, address string, unit uint8, log *slog.Logger) (ProbeResult, error) {
-	res := ProbeResult{Driver: DriverSunSpec, Address: address, Unit: unit}
-	err := with(ctx, address, log, func(ctx context.Context, e *modbus.Endpoint) error {
-		chain, err := sunspec.Walk(ctx, e, unit)
-		if errors.Is(err, sunspec.ErrNoMap) && !gatewayOnly(err) {
-			res.byMap(fitting(ctx, e, address, unit, log), err)
+func Probe(ctx context.Context, c ProbeConfig) (ProbeResult, error) {
+	units := c.Units
+	if len(units) == 0 {
+		units = probeUnits()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	var res ProbeResult
+	var met metUnit
+	err := withQuirks(ctx, c.Address, modbus.Quirks{Timeout: c.Timeout, BackoffMin: scanBackoffMax, BackoffMax: scanBackoffMax}, c.Log, func(ctx context.Context, e *modbus.Endpoint) error {
+		var seen *ProbeResult
+		known := 0 // units that speak Modbus
+		var failed []error
+		for _, unit := range units {
+			one, m, err := c.unit(ctx, e, unit)
+			switch {
+			case err == nil && one.Problem == "":
+				res, met = one, m
+				return nil
+			case err == nil:
+				if known++; seen == nil {
+					seen, met = &one, m
+				}
+			default:
+				failed = append(failed, err)
+			}
+			if ctx.Err() != nil || e.Stats().Connects == 0 || known == sloppy {
+				break
+			}
+		}
+		if seen != nil {
+			res = *seen
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		res.Base, res.Models = chain.Base, chain.Models
-		res.Maps = fitting(ctx, e, address, unit, log)
-		d, plate, err := identify(ctx, e, address, unit)
-		if err != nil {
-			res.Problem = err.Error()
-			return nil
-		}
-		res.Plate = plate
-		r, err := d.Read(ctx)
-		if err != nil {
-			return err
-		}
-		res.Reading = &r
-		return nil
+		return unfound(c.Address, units, failed)
 	})
-	return res, err
+	if err != nil {
+		return ProbeResult{Address: c.Address}, err
+	}
+	res.Settings = met.settings()
+	if !c.Measure {
+		return res, nil
+	}
+	q, err := measure(ctx, c.Address, met, sunspec.Chain{Base: res.Base, Models: res.Models})
+	if err != nil {
+		return res, fmt.Errorf("measuring how %s behaves: %w", c.Address, err)
+	}
+	res.Quirks, res.Settings = &q, append(res.Settings, q.Settings()...)
+	return res, nil
+}
+
+// unit looks at one unit id.
+func (c ProbeConfig) unit(ctx context.Context, e *modbus.Endpoint, unit uint8) (ProbeResult, metUnit, error) {
+	res := ProbeResult{Driver: DriverSunSpec, Address: c.Address, Unit: unit}
+	m, err := meet(ctx, e, unit, c.Log)
+	if errors.Is(err, sunspec.ErrNoMap) && !gatewayOnly(err) {
+		res.byMap(fitting(ctx, m.bus, c.Address, unit, c.Log), err)
+		return res, m, nil
+	}
+	if err != nil {
+		return res, m, err
+	}
+	res.Base, res.Models = m.chain.Base, m.chain.Models
+	res.Maps = fitting(ctx, m.bus, c.Address, unit, c.Log)
+	d, plate, err := identify(ctx, m.bus, c.Address, unit)
+	if err != nil {
+		res.Problem = err.Error()
+		return res, m, nil
+	}
+	res.Plate = plate
+	r, err := d.Read(ctx)
+	if err != nil {
+		return res, m, err
+	}
+	res.Reading = &r
+	return res, m, nil
 }
 
 // byMap takes what the known maps say of a device without a SunSpec map.
@@ -66,27 +136,12 @@ func (p *ProbeResult) byMap(found []Match, no error) {
 	p.Driver, p.Plate = DriverMap, found[0].Plate
 }
 
-// ProbeQuirks is Probe, and how the device behaves besides: it takes up to a
-// minute, and only reads.
-func ProbeQuirks(ctx context.Context, address string, unit uint8, log *slog.Logger) (ProbeResult, error) {
-	res, err := Probe(ctx, address, unit, log)
-	if err != nil {
-		return res, err
-	}
-	q, err := Measure(ctx, address, unit, sunspec.Chain{Base: res.Base, Models: res.Models})
-	if err != nil {
-		return res, fmt.Errorf("measuring how %s behaves: %w", address, err)
-	}
-	res.Quirks = &q
-	return res, nil
-}
-
 // identify opens the device with the role it leaves no doubt about, then as
 // storage and as a meter, where a role or a sign has to be configured.
-func identify(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) (*sunspec.Device, flex.Nameplate, error) {
+func identify(ctx context.Context, bus sunspec.Bus, address string, unit uint8) (*sunspec.Device, flex.Nameplate, error) {
 	var first error
 	for _, role := range []flex.Role{"", flex.RoleMeter, flex.RoleStorage} {
-		cfg := sunspec.Config{ID: "probe", Endpoint: address, Unit: unit, Role: role, Bus: e}
+		cfg := sunspec.Config{ID: "probe", Endpoint: address, Unit: unit, Role: role, Bus: bus}
 		if role == flex.RoleMeter {
 			cfg.Sign = sunspec.ExportPositive
 		}

@@ -57,23 +57,23 @@ const (
 	leastTimeout = time.Second
 )
 
-// Measure finds how an address behaves, over connections of its own: for
-// devices that no agent has open. It only reads, one connection after the
-// other but for the count of connections.
-func Measure(ctx context.Context, address string, unit uint8, chain sunspec.Chain) (Quirks, error) {
+// measure finds how a unit behaves, over connections of its own: for devices
+// that no agent has open. It only reads, one connection after the other but
+// for the count of connections.
+func measure(ctx context.Context, address string, m metUnit, chain sunspec.Chain) (Quirks, error) {
 	var (
 		q Quirks
 		r modbus.Request
 	)
 	err := afresh(ctx, address, modbus.Quirks{}, func(ctx context.Context, e *modbus.Endpoint) (err error) {
-		if r, err = someRead(ctx, e, unit); err != nil {
+		if r, err = someRead(ctx, e, m.ask()); err != nil {
 			return fmt.Errorf("no register that can be read: %w", err)
 		}
 		if err = q.latency(ctx, e, r); err != nil {
 			return err
 		}
-		q.reads(ctx, e, unit, r, chain)
-		q.Illegal = illegal(ctx, e, unit)
+		q.reads(ctx, e, r, chain)
+		q.Illegal = illegal(ctx, e, r)
 		return nil
 	})
 	if err != nil {
@@ -132,11 +132,11 @@ func (q *Quirks) latency(ctx context.Context, e *modbus.Endpoint, r modbus.Reque
 
 // reads finds the most registers that come in one read. Without a chain it is
 // not known how far the map goes, so that less may be found than is possible.
-func (q *Quirks) reads(ctx context.Context, e *modbus.Endpoint, unit uint8, r modbus.Request, chain sunspec.Chain) {
+func (q *Quirks) reads(ctx context.Context, e *modbus.Endpoint, r modbus.Request, chain sunspec.Chain) {
 	length := 125
 	if n := len(chain.Models); n > 0 {
 		last := chain.Models[n-1]
-		r = modbus.Request{Unit: unit, Func: modbus.ReadHolding, Addr: chain.Base}
+		r.Func, r.Addr = modbus.ReadHolding, chain.Base
 		length = min(length, int(last.Addr)+2+int(last.Len)-int(chain.Base))
 	}
 	for _, n := range append([]int{length}, sizes...) {
@@ -152,8 +152,9 @@ func (q *Quirks) reads(ctx context.Context, e *modbus.Endpoint, unit uint8, r mo
 }
 
 // illegal tells what reading a register brings that is hardly there.
-func illegal(ctx context.Context, e *modbus.Endpoint, unit uint8) string {
-	a, err := e.Do(ctx, modbus.Request{Unit: unit, Func: modbus.ReadHolding, Addr: 65535, Count: 1})
+func illegal(ctx context.Context, e *modbus.Endpoint, r modbus.Request) string {
+	r.Func, r.Addr, r.Count = modbus.ReadHolding, 65535, 1
+	a, err := e.Do(ctx, r)
 	var refused *modbus.Exception
 	switch {
 	case err == nil:

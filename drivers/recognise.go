@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"flexd/agent/flex"
-	"flexd/drivers/modbus"
 	"flexd/drivers/regmap"
 	"flexd/drivers/sunspec"
 )
@@ -23,7 +22,7 @@ type Match struct {
 }
 
 // Recogniser tells which known maps fit a unit that answers. It only reads.
-type Recogniser func(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) []Match
+type Recogniser func(ctx context.Context, bus sunspec.Bus, address string, unit uint8) []Match
 
 // KnownMaps recognises the shipped maps and those of dir, which may be empty,
 // by their identity. A map that states none cannot be told from another one
@@ -56,13 +55,13 @@ func KnownMaps(dir string, log *slog.Logger) (known Recogniser, ports []int) {
 			}
 		}
 	}
-	return func(ctx context.Context, e *modbus.Endpoint, address string, unit uint8) []Match {
+	return func(ctx context.Context, bus sunspec.Bus, address string, unit uint8) []Match {
 		var out []Match
 		for _, m := range maps {
 			if ctx.Err() != nil {
 				break
 			}
-			cfg := regmap.Config{ID: "scan", Endpoint: address, Unit: unit, Map: m, Bus: e, Log: slog.New(slog.DiscardHandler)}
+			cfg := regmap.Config{ID: "scan", Endpoint: address, Unit: unit, Map: m, Bus: bus, Log: slog.New(slog.DiscardHandler)}
 			if m.Role.String() == string(flex.RoleMeter) {
 				cfg.Sign = sunspec.ExportPositive // only looked at: nothing is read by it
 			}
@@ -79,7 +78,7 @@ func KnownMaps(dir string, log *slog.Logger) (known Recogniser, ports []int) {
 }
 
 // fitting are the shipped maps that fit a unit.
-func fitting(ctx context.Context, e *modbus.Endpoint, address string, unit uint8, log *slog.Logger) []Match {
+func fitting(ctx context.Context, bus sunspec.Bus, address string, unit uint8, log *slog.Logger) []Match {
 	known, _ := KnownMaps("", log)
-	return known(ctx, e, address, unit)
+	return known(ctx, bus, address, unit)
 }

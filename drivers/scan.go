@@ -28,8 +28,8 @@ type ScanConfig struct {
 
 // DefaultUnits are the unit ids that inverters, batteries and meters have
 // from the factory: 1 to 3, 71 of Kostal, 100 and 247 of gateways, 126 of
-// SunSpec (SMA).
-func DefaultUnits() []uint8 { return []uint8{1, 2, 3, 71, 100, 126, 247} }
+// SunSpec (SMA), 255 and 0 of what answers for itself.
+func DefaultUnits() []uint8 { return []uint8{1, 2, 3, 71, 100, 126, 247, 255, 0} }
 
 // ScanProgress is how far a scan is.
 type ScanProgress struct {
@@ -48,6 +48,8 @@ type Found struct {
 	Plate   *flex.Nameplate `json:"plate,omitempty"`
 	Maps    []Match         `json:"maps,omitempty"`
 	Problem string          `json:"problem,omitempty"`
+	// Settings are the keys that its configuration needs, as "key: value".
+	Settings []string `json:"settings,omitempty"`
 }
 
 // ScanResult is everything a scan found.
@@ -126,7 +128,7 @@ func (c ScanConfig) withDefaults() ScanConfig {
 		c.Taken = func(string) bool { return false }
 	}
 	if c.Maps == nil {
-		c.Maps = func(context.Context, *modbus.Endpoint, string, uint8) []Match { return nil }
+		c.Maps = func(context.Context, sunspec.Bus, string, uint8) []Match { return nil }
 	}
 	if c.Progress == nil {
 		c.Progress = func(ScanProgress) {}
@@ -170,11 +172,12 @@ func (c ScanConfig) unit(ctx context.Context, e *modbus.Endpoint, address string
 	ctx, cancel := context.WithTimeout(ctx, unitLimit)
 	defer cancel()
 	f := &Found{Address: address, Unit: unit}
-	chain, err := sunspec.Walk(ctx, e, unit)
+	m, err := meet(ctx, e, unit, slog.New(slog.DiscardHandler))
+	f.Settings = m.settings()
 	switch {
 	case err == nil:
-		f.Driver, f.Base, f.Models = DriverSunSpec, chain.Base, chain.Models
-		_, plate, err := identify(ctx, e, address, unit)
+		f.Driver, f.Base, f.Models = DriverSunSpec, m.chain.Base, m.chain.Models
+		_, plate, err := identify(ctx, m.bus, address, unit)
 		if err != nil {
 			f.Problem = err.Error()
 		} else {
@@ -187,7 +190,7 @@ func (c ScanConfig) unit(ctx context.Context, e *modbus.Endpoint, address string
 	case gatewayOnly(err):
 		return nil, noAnswer
 	}
-	f.Maps = c.Maps(ctx, e, address, unit)
+	f.Maps = c.Maps(ctx, m.bus, address, unit)
 	if f.Driver == "" && len(f.Maps) > 0 {
 		f.Driver = DriverMap
 		f.Plate = &f.Maps[0].Plate

@@ -16,7 +16,6 @@ import (
 	"flexd/drivers/modbus"
 	"flexd/drivers/modbus/modbustest"
 	"flexd/drivers/sim"
-	"flexd/drivers/sunspec"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -189,7 +188,7 @@ func TestAProbeMeasuresHowADeviceBehaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(start(t, p.Run))
-		res, err := drivers.ProbeQuirks(t.Context(), server.Addr(), 1, quiet())
+		res, err := drivers.Probe(t.Context(), drivers.ProbeConfig{Address: server.Addr(), Measure: true})
 		if err != nil || res.Quirks == nil {
 			t.Fatal(err)
 		}
@@ -206,15 +205,12 @@ func TestAProbeMeasuresHowADeviceBehaves(t *testing.T) {
 func TestAProbeKnowsADeviceByItsMap(t *testing.T) {
 	server := modbustest.New(t)
 	server.Set(11, 1744)
-	res, err := drivers.Probe(t.Context(), server.Addr(), 1, quiet())
-	if err != nil || res.Driver != drivers.DriverMap || res.Maps[0].Map != "carlo-gavazzi-em530" {
+	res, err := drivers.Probe(t.Context(), drivers.ProbeConfig{Address: server.Addr(), Units: []uint8{1}, Measure: true})
+	if err != nil || res.Driver != drivers.DriverMap || res.Quirks.Lines < 2 || res.Maps[0].Map != "carlo-gavazzi-em530" {
 		t.Errorf("%+v, %v", res, err)
 	}
-	if res, err = drivers.Probe(t.Context(), modbustest.New(t).Addr(), 1, quiet()); err != nil || res.Problem == "" {
+	if res, err = drivers.Probe(t.Context(), drivers.ProbeConfig{Address: modbustest.New(t).Addr(), Units: []uint8{1}}); err != nil || res.Problem == "" {
 		t.Errorf("%+v, %v", res, err)
-	}
-	if q, err := drivers.Measure(t.Context(), server.Addr(), 1, sunspec.Chain{}); err != nil || q.Lines < 2 {
-		t.Errorf("%+v, %v", q, err)
 	}
 }
 

@@ -54,9 +54,10 @@ func deviceCommand() command {
 
 They ask the running agent, which owns the only connection to each device;
 scan, and probe and read with --address, open connections of their own and
-leave configured devices alone while the agent runs. probe --address measures
-the device's quirks too: answer times, smallest gap, registers in a read,
-connections at once. It only reads.
+leave configured devices alone while the agent runs. probe --address tries the
+usual unit ids, says which settings the device needs, and measures its quirks:
+answer times, smallest gap, registers in a read, connections at once. It only
+reads, and fails where nothing is identified.
 
 write is refused while the device is under control or held, and for registers
 that flexd controls. A negative number is written as its two's complement:
@@ -78,12 +79,12 @@ Examples:
 
 func (b *bench) flags(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.address, "address", "", "probe, read: ask this `host:port` directly, without the agent")
-	fs.IntVar(&o.unit, "unit", 1, "Modbus unit id, with --address (`number`)")
+	fs.IntVar(&o.unit, "unit", -1, "Modbus unit id, with --address (`number`; default 1, and probe tries the usual ones)")
 	fs.IntVar(&o.function, "fn", 0, "function code (`number`): 3 holding or 4 input to read (default 3), 6 or 16 to write (default 16)")
 	fs.BoolVar(&b.yes, "yes", false, "write, commission: do not ask")
 	fs.BoolVar(&b.quick, "quick", false, "probe --address: do not measure quirks")
-	fs.StringVar(&b.units, "units", "", "scan: unit ids to ask (`list`; default 1,2,3,100,126,247)")
-	fs.DurationVar(&b.timeout, "timeout", time.Second, "scan: for a connect and for an answer (`duration`)")
+	fs.StringVar(&b.units, "units", "", "scan: unit ids to ask (`list`; default 1,2,3,71,100,126,247,255,0)")
+	fs.DurationVar(&b.timeout, "timeout", 0, "probe --address, scan: for a connect and for an answer (`duration`; default 2s, scan 1s)")
 	fs.IntVar(&b.port, "port", 0, "scan: TCP port where the target names none (`number`) (default 502 and those of the maps)")
 	fs.IntVar(&b.parallel, "parallel", 32, "scan: hosts at once, at most 32 (`number`)")
 	fs.StringVar(&b.maps, "maps", "", "scan: `folder` with register maps of your own")
@@ -132,8 +133,11 @@ func device(ctx context.Context, o *options, b *bench) error {
 	if !ok {
 		return usage("there is no verb %q: use %s", name, verbNames)
 	}
-	if o.unit < 1 || o.unit > 255 {
-		return usage("--unit goes from 1 to 255")
+	if o.unit < -1 || o.unit > 255 {
+		return usage("--unit goes from 0 to 255")
+	}
+	if b.timeout < 0 || b.timeout > mostTimeout {
+		return usage("--timeout is a duration such as 2s, and at most %v", mostTimeout)
 	}
 	if o.function == 0 && len(v.codes) > 0 {
 		o.function = v.codes[0]
@@ -217,6 +221,9 @@ func span(args []string) (addr, count uint16, err error) {
 	return uint16(a), uint16(n), nil
 }
 
+// mostTimeout bounds how long one answer is waited for.
+const mostTimeout = 30 * time.Second
+
 // directLimit bounds a direct conversation with a device.
 const directLimit = 30 * time.Second
 
@@ -227,7 +234,11 @@ func readWords(ctx context.Context, o *options, id flex.DeviceID, addr, count ui
 	if err := free(ctx, o, o.address); err != nil {
 		return nil, err
 	}
+	unit := o.unit
+	if unit < 0 {
+		unit = 1
+	}
 	ctx, cancel := context.WithTimeout(ctx, directLimit)
 	defer cancel()
-	return drivers.ReadRaw(ctx, o.address, uint8(o.unit), byte(o.function), addr, count)
+	return drivers.ReadRaw(ctx, o.address, uint8(unit), byte(o.function), addr, count)
 }

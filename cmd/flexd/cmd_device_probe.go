@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -14,8 +13,8 @@ import (
 	"flexd/drivers"
 )
 
-// quirksLimit bounds a probe that measures: mostly waiting for what times out.
-const quirksLimit = 2 * time.Minute
+// probeLimit bounds a probe: mostly waiting for what times out.
+const probeLimit = 2 * time.Minute
 
 // taken are the addresses of the running agent's devices: they belong to it.
 // Without a running agent there are none.
@@ -62,17 +61,23 @@ func deviceProbe(ctx context.Context, o *options, b *bench, id flex.DeviceID, _ 
 	if err := free(ctx, o, o.address); err != nil {
 		return err
 	}
-	probe, limit := drivers.ProbeQuirks, quirksLimit
-	if b.quick {
-		probe, limit = drivers.Probe, directLimit
+	c := drivers.ProbeConfig{Address: o.address, Timeout: b.timeout, Measure: !b.quick}
+	if o.unit >= 0 {
+		c.Units = []uint8{uint8(o.unit)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	p, err := probe(ctx, o.address, uint8(o.unit), slog.New(slog.DiscardHandler))
+	p, err := drivers.Probe(ctx, c)
 	if err != nil {
 		return err
 	}
-	return o.print(p, func(w io.Writer) { probeText(w, p) })
+	if err := o.print(p, func(w io.Writer) { probeText(w, p) }); err != nil {
+		return err
+	}
+	if p.Problem != "" {
+		return fmt.Errorf("%s unit %d is not identified", p.Address, p.Unit)
+	}
+	return nil
 }
 
 // lineText tells what the running agent has seen of the device's line. Trying
@@ -118,9 +123,9 @@ func probeText(w io.Writer, p drivers.ProbeResult) {
 		if q.Lines == 1 {
 			fmt.Fprintln(w, "  it serves one connection: nothing else may be connected while flexd runs")
 		}
-		if set := q.Settings(); len(set) > 0 {
-			fmt.Fprintf(w, "  for its configuration: %s\n", strings.Join(set, ", "))
-		}
+	}
+	if len(p.Settings) > 0 {
+		fmt.Fprintf(w, "  for its configuration: %s\n", strings.Join(p.Settings, ", "))
 	}
 }
 

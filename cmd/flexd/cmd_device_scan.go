@@ -24,9 +24,6 @@ func deviceScan(ctx context.Context, o *options, b *bench, _ flex.DeviceID, args
 	if b.parallel < 1 || b.parallel > 32 {
 		return usage("--parallel goes from 1 to 32: more is not polite")
 	}
-	if b.timeout <= 0 {
-		return usage("--timeout is a duration such as 2s")
-	}
 	known, ports := drivers.KnownMaps(b.maps, slog.New(slog.NewTextHandler(o.err, nil)))
 	if b.port > 0 {
 		ports = []int{b.port}
@@ -66,8 +63,8 @@ func unitIDs(list string) ([]uint8, error) {
 	var out []uint8
 	for _, s := range strings.Split(list, ",") {
 		n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 8)
-		if err != nil || n < 1 {
-			return nil, usage("--units: %q is not a unit id from 1 to 255", s)
+		if err != nil {
+			return nil, usage("--units: %q is not a unit id from 0 to 255", s)
 		}
 		out = append(out, uint8(n))
 	}

@@ -224,3 +224,22 @@ func TestAddressesOfTheRunningAgentAreLeftAlone(t *testing.T) {
 		t.Errorf("%d connections", server.Accepted())
 	}
 }
+
+// A probe that identifies nothing fails, whatever it could say of the device.
+func TestAProbeThatIdentifiesNothingFails(t *testing.T) {
+	server := modbustest.New(t)
+	out := &bytes.Buffer{}
+	o := &options{out: out, err: &bytes.Buffer{}, args: []string{"probe"}, address: server.Addr(), socket: filepath.Join(t.TempDir(), "none"), unit: 1}
+	if err := device(t.Context(), o, &bench{quick: true}); err == nil || !strings.Contains(err.Error(), "not identified") {
+		t.Errorf("probe: %v", err)
+	}
+	if !strings.Contains(out.String(), "speaks Modbus") {
+		t.Errorf("it said %q", out)
+	}
+	server.Stop()
+	began := time.Now()
+	err := device(t.Context(), o, &bench{quick: true, timeout: 300 * time.Millisecond})
+	if err == nil || strings.Contains(err.Error(), "not answer") || time.Since(began) > 2*time.Second {
+		t.Errorf("probe of a closed port: %v after %v", err, time.Since(began))
+	}
+}

@@ -22,7 +22,10 @@ import (
 // ask, and the answer to that ends the old one (RFC 9293, 3.5.1).
 func dialer(patience time.Duration) func(ctx context.Context, addr string, port int) (net.Conn, error) {
 	return func(ctx context.Context, addr string, port int) (net.Conn, error) {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{Port: port}}
+		var d net.Dialer
+		if port != 0 {
+			d.LocalAddr = &net.TCPAddr{Port: port}
+		}
 		conn, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"flexd/drivers/modbus"
 )
 
 // Guards on the walk along the chain: a hostile or broken map must end it.
@@ -57,6 +59,8 @@ func walk(ctx context.Context, read readFunc) (Chain, error) {
 		switch {
 		case err != nil && !isException(err):
 			return Chain{}, fmt.Errorf("looking for a SunSpec map at %d: %w", base, err)
+		case err != nil && isAbsent(err):
+			return Chain{}, fmt.Errorf("%w (%w)", ErrNoMap, err)
 		case err != nil:
 			last = err
 			continue
@@ -69,6 +73,13 @@ func walk(ctx context.Context, read readFunc) (Chain, error) {
 		return Chain{}, fmt.Errorf("%w (%w)", ErrNoMap, last)
 	}
 	return Chain{}, ErrNoMap
+}
+
+// isAbsent tells that a gateway answered for a unit that is not there: it
+// would say the same of every register.
+func isAbsent(err error) bool {
+	var e *modbus.Exception
+	return errors.As(err, &e) && (e.Code == modbus.GatewayNoPath || e.Code == modbus.GatewayTargetSilent)
 }
 
 // follow walks from the first model, whose header is known already.
