@@ -160,6 +160,16 @@ func (w *wear) of(id flex.DeviceID, now time.Time) []flex.Wear {
 	return out
 }
 
+// count is how often a register of the device was written on a day.
+func (w *wear) count(id flex.DeviceID, register, day string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.counts[worn{id, register, day}]; n != nil {
+		return n.N
+	}
+	return 0
+}
+
 // spent is a register of the device that has no writes left today.
 func (w *wear) spent(id flex.DeviceID, now time.Time) (flex.Wear, bool) {
 	w.mu.Lock()
@@ -174,20 +184,19 @@ func (w *wear) spent(id flex.DeviceID, now time.Time) (flex.Wear, bool) {
 
 // thrift is what is known of how writes to a device wear it out.
 type thrift struct {
-	light    bool // a changed setpoint wrote no persistent register, last time
-	rewrites bool // the same setpoint again wrote one, last time
-	raised   bool // its alarm is raised
+	light    bool        // a changed setpoint wrote no persistent register, last time
+	rewrites bool        // the same setpoint again wrote one, last time
+	raised   bool        // its alarm is raised
+	lease    []flex.Toll // what this lease has worn out so far
+	last     []flex.Toll // and the last one
 }
 
 // wore counts what a write has worn out; mu is held. It is called before the
 // target counts as proven.
 func (s *slot) wore(t flex.Target, rec flex.Receipt) {
-	fallback := s.set.WriteBudget
-	if fallback <= 0 {
-		fallback = writeBudget
-	}
 	now := time.Now()
-	counted := s.c.wear.note(s.id(), rec.Wrote, fallback, now)
+	counted := s.c.wear.note(s.id(), rec.Wrote, s.limit(flex.Register{}), now)
+	s.wearing.tolled(rec.Wrote)
 	if t.Order != flex.OrderNone && s.told.Order == t.Order && !s.lost {
 		if alike(s.told, t) {
 			if counted && !s.wearing.rewrites {
@@ -210,7 +219,7 @@ func (s *slot) spent(now time.Time) *flex.Refusal {
 	if !ok {
 		return nil
 	}
-	return flex.Refuse(flex.ReasonDeviceUnavailable, "%s: register %s was written %d times today, %d are allowed: from now on only what hands the device back, until %s",
+	return flex.Refuse(flex.ReasonWriteBudget, "%s: register %s was written %d times today, %d are allowed: from now on only what hands the device back, until %s",
 		s.id(), n.Register, n.N, n.Limit, midnight(now).Format(time.RFC3339))
 }
 
@@ -242,6 +251,14 @@ func (c *Controller) loadWear(ctx context.Context) bool {
 		return false
 	}
 	c.cfg.Health.Clear(CodeStoreFailing, "write_budget")
+	for _, s := range c.slots { // the alarms of an earlier process
+		s.mu.Lock()
+		if why := s.spent(time.Now()); why != nil {
+			s.wearing.raised = true
+			c.cfg.Health.Raise(CodeWriteBudget, string(s.id()), why.Text)
+		}
+		s.mu.Unlock()
+	}
 	return true
 }
 

@@ -114,7 +114,7 @@ func TestASpentBudgetEndsControlButNeverARelease(t *testing.T) {
 		}
 		r.order("i3", d, 5000)
 		p := r.c.Progress()["i3"]
-		if d.controlled() || p.Missing != 5000 || p.MissingReason != flex.ReasonDeviceUnavailable {
+		if d.controlled() || p.Missing != 5000 || p.MissingReason != flex.ReasonWriteBudget {
 			t.Errorf("controlled %v, progress %+v", d.controlled(), p)
 		}
 		time.Sleep(time.Until(midnight(time.Now())) + 5*time.Second)

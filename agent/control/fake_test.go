@@ -47,6 +47,7 @@ type device struct {
 	gives     func(flex.Watts) flex.Watts // what it makes of a setpoint
 	foreign   *flex.Refusal
 	neutral   int
+	tolls     []flex.Toll
 	arm       *flex.Register // written with a setpoint unless it stands
 	armed     bool
 	forgets   bool // the arming is lost with every write
@@ -103,7 +104,7 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
 	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
-		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle}, d.reach(ctx)
+		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, Tolls: d.tolls}, d.reach(ctx)
 }
 
 func (d *device) Read(ctx context.Context) (flex.Reading, error) {

@@ -25,7 +25,16 @@ const (
 // written, and nothing is known of the sun and the loads to come: what is
 // measured now is taken to last. A battery's losses are not counted.
 func (c *Controller) Foresee(d flex.Dispatch) flex.Foresight {
-	return foresee(c.input(c.cfg.Steady()), d, c.cfg.Decide)
+	in := c.input(c.cfg.Steady())
+	return c.foresee(in, d)
+}
+
+// foresee asks the budgets first: what they do not carry is not begun.
+func (c *Controller) foresee(in allocate.Input, d flex.Dispatch) flex.Foresight {
+	if why := c.afford(d, in.Dispatches); why != nil {
+		return flex.Foresight{Known: true, Missing: total(d), Reason: why.Reason, Text: why.Text, From: d.Window.Start}
+	}
+	return foresee(in, d, c.cfg.Decide)
 }
 
 // ForeseeBeside is Foresee for a dispatch that is only expected: without, are
@@ -40,7 +49,7 @@ func (c *Controller) ForeseeBeside(d flex.Dispatch, without []flex.InstructionID
 			in.Devices[i].Owner.Left = nil
 		}
 	}
-	return foresee(in, d, c.cfg.Decide)
+	return c.foresee(in, d)
 }
 
 // Site is the site as the planner sees it now.

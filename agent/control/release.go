@@ -50,6 +50,9 @@ func (s *slot) released(rec flex.Receipt) {
 	s.own.pending, s.own.off, s.own.checked = false, false, time.Time{}
 	s.corridor = corridor{}
 	s.wearing.light, s.wearing.rewrites = false, false
+	if len(s.wearing.lease) > 0 {
+		s.wearing.last, s.wearing.lease = s.wearing.lease, nil
+	}
 	s.worked()
 	for _, v := range s.served {
 		if v.engaged {

@@ -22,6 +22,8 @@ type Context struct {
 	Pace      func(flex.AssetID) Pace // nil: no asset needs any
 	// Baseline finds what an asset's share counts from; see Config.
 	Baseline func(id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error)
+	// Afford tells why a device's memory does not stand a dispatch more; nil: it does.
+	Afford func(flex.Dispatch) *flex.Refusal
 	// KeepEnds refuses a change whose end is past as too late, where the market
 	// does not mean it as a stop.
 	KeepEnds bool
@@ -223,6 +225,9 @@ func start(o flex.Offer, c Context) Verdict {
 	}
 	if why == nil {
 		why = d.freeze(o, c)
+	}
+	if why == nil {
+		why = d.afford(o, c)
 	}
 	if why != nil {
 		return refuse(o, c, why)

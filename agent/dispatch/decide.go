@@ -179,6 +179,7 @@ func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Con
 		return c, err
 	}
 	c.Away, c.Pace, c.Ended = e.standing(), e.cfg.Pace, e.rested.list()
+	c.Afford = e.cfg.Afford
 	c.Answers, err = e.answering(ctx, o.Instruction, o.Obligation)
 	return c, err
 }

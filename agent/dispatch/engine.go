@@ -39,6 +39,7 @@ type Config struct {
 	Market   Responder
 	Answers  func(operator string) string // the policy, as in the configuration
 	Foresee  func(flex.Dispatch) flex.Foresight
+	Afford   func(flex.Dispatch) *flex.Refusal                    // nil: nothing wears out
 	Pace     func(flex.AssetID) Pace                              // nil: no asset needs any
 	Ended    []flex.Record                                        // before this process, as far as Pace looks back
 	Contract func(flex.ObligationID, flex.CompetitionID) Contract // nil: nothing is said of any

@@ -117,3 +117,12 @@ func (d *duty) tired(id flex.AssetID, rest time.Duration, o flex.Offer, c Contex
 	}
 	return nil
 }
+
+// afford refuses what would write a device's memory too often in a day. What
+// runs already has paid for it.
+func (d *duty) afford(o flex.Offer, c Context) *flex.Refusal {
+	if c.Afford == nil || c.Existing != nil && c.Existing.State == flex.Active {
+		return nil
+	}
+	return c.Afford(d.onto(blank(o)).Dispatch())
+}

@@ -123,3 +123,25 @@ func TestTheDispatchThatEndedLastIsRemembered(t *testing.T) {
 		t.Errorf("remembered %+v, want b", l)
 	}
 }
+
+// What a device's memory does not stand is refused before it is promised; what
+// runs already has paid for it.
+func TestWhatIsNotAffordedIsRefused(t *testing.T) {
+	c := Context{Now: stampAt(noon)}
+	c.Afford = func(d flex.Dispatch) *flex.Refusal {
+		if len(d.Shares) == 0 || d.Window.Start.IsZero() {
+			t.Errorf("asked about %+v", d)
+		}
+		return flex.Refuse(flex.ReasonWriteBudget, "spent")
+	}
+	if v := Admit(offer(nil), c); len(v.Records) != 1 || v.Records[0].State != flex.Refused || v.Records[0].Reason != flex.ReasonWriteBudget {
+		t.Errorf("%+v", v)
+	}
+	rec := Admit(offer(nil), Context{Now: stampAt(noon)}).Records[0]
+	rec.State = flex.Active
+	c.Existing, c.Open = &rec, []flex.Record{rec}
+	longer := offer(func(o *flex.Offer) { o.Instruction.Window.End, o.Instruction.Content = noon.Add(3*time.Hour), "c2" })
+	if v := Admit(longer, c); len(v.Records) != 1 || v.Records[0].State == flex.Refused || !v.Records[0].Window.End.Equal(noon.Add(3*time.Hour)) {
+		t.Errorf("a change of what runs: %+v", v)
+	}
+}

@@ -106,6 +106,8 @@ const (
 	ReasonSiteLimit  Reason = "site_limit"
 	ReasonOwnerLimit Reason = "owner_limit"
 
+	// ReasonWriteBudget: memory of the device would be written too often in a day.
+	ReasonWriteBudget Reason = "write_budget"
 	// ReasonContraryPower: the device did the contrary of what it was told.
 	ReasonContraryPower Reason = "contrary_power"
 
