@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,13 +26,15 @@ type events struct {
 
 	mu      sync.Mutex
 	pending []health.Change
+	dropped int // since the last that were stored
 }
 
 func newEvents(log *slog.Logger, stamp func() flex.Stamp) *events {
 	return &events{log: log, stamp: stamp, wake: make(chan struct{}, 1)}
 }
 
-// changed takes a change; the oldest are dropped when the store is stuck.
+// changed takes a change. When the store is stuck only the newest of each item
+// stays, and beyond that the oldest are dropped and counted.
 func (e *events) changed(c health.Change) {
 	level := slog.LevelInfo
 	if c.Raised && c.Severity != health.Info {
@@ -43,7 +47,7 @@ func (e *events) changed(c health.Change) {
 	e.log.Log(context.Background(), level, c.Title+" "+word, "code", c.Code, "subject", c.Subject, "text", c.Text)
 	e.mu.Lock()
 	if len(e.pending) >= maxPending {
-		e.pending = e.pending[1:]
+		e.fold()
 	}
 	e.pending = append(e.pending, c)
 	e.mu.Unlock()
@@ -51,6 +55,21 @@ func (e *events) changed(c health.Change) {
 	case e.wake <- struct{}{}:
 	default:
 	}
+}
+
+// fold makes room for what waits; e.mu is held.
+func (e *events) fold() {
+	before := len(e.pending)
+	seen, kept := map[[2]string]bool{}, make([]health.Change, 0, maxPending)
+	for _, c := range slices.Backward(e.pending) {
+		if item := [2]string{c.Code, c.Subject}; !seen[item] && len(kept) < maxPending/2 {
+			seen[item] = true
+			kept = append(kept, c)
+		}
+	}
+	slices.Reverse(kept)
+	e.pending = kept
+	e.dropped += before - len(kept)
 }
 
 // run stores what is pending until ctx ends.
@@ -73,21 +92,26 @@ func (e *events) run(ctx context.Context) error {
 // flush commits what is pending in one transaction.
 func (e *events) flush(ctx context.Context) error {
 	e.mu.Lock()
-	list := e.pending
+	list, dropped := e.pending, e.dropped
+	e.pending, e.dropped = nil, 0
 	e.mu.Unlock()
 	if len(list) == 0 {
 		return nil
 	}
 	var ch flex.Changes
+	if dropped > 0 {
+		ch.Audit = append(ch.Audit, flex.Audit{At: e.stamp(), What: "health.dropped", By: "flexd",
+			Text: fmt.Sprintf("%d changes could not be stored: of each item the newest is kept", dropped)})
+	}
 	for _, c := range list {
 		add(&ch, c, e.stamp())
 	}
 	if err := e.commit(ctx, ch); err != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.pending, e.dropped = append(list, e.pending...), e.dropped+dropped
 		return err
 	}
-	e.mu.Lock()
-	e.pending = e.pending[min(len(list), len(e.pending)):]
-	e.mu.Unlock()
 	return nil
 }
 

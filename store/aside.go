@@ -73,7 +73,7 @@ func (db *DB) skip(bucket, key []byte, err error) {
 }
 
 // plain buckets hold no enveloped values: indexes, bodies, and bytes of others.
-var plain = [][]byte{bRaw, bLatest, bUndecided, bOpen, bByTime, bOwed, bKeys, bSettings, bIntervals, bAside}
+var plain = [][]byte{bRaw, bOpenNotices, bLatest, bUndecided, bOpen, bByTime, bOwed, bKeys, bSettings, bIntervals, bAside}
 
 // setAside takes every value out of the way that is not what was written, one
 // by one, so that the rest can be read.

@@ -4,6 +4,7 @@ package store
 var (
 	bMeta         = []byte("meta")                // name
 	bInbox        = []byte("inbox")               // notification id → notice
+	bOpenNotices  = []byte("inbox.open")          // notification id of a notice that is not fetched
 	bRaw          = []byte("inbox.raw")           // notification id → 8 bytes of unix nanoseconds + body
 	bOffers       = []byte("instructions")        // 8 bytes of sequence → offer with its fate
 	bLatest       = []byte("instructions.latest") // instruction id → sequence of its newest offer
@@ -32,7 +33,7 @@ var (
 
 // allBuckets is made in one go with a new file, and completed on open: adding
 // a bucket is an expand-only change.
-var allBuckets = [][]byte{bMeta, bInbox, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
+var allBuckets = [][]byte{bMeta, bInbox, bOpenNotices, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
 	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bIntervals, bNominations, bAside, bOutbox}
 
 // The layout. A breaking change raises level, and an older program refuses

@@ -119,6 +119,25 @@ func all[T any](db *DB, bucket []byte) ([]T, error) {
 	return out, err
 }
 
+// indexed lists what an index leads to, in its order, without what cannot be
+// read.
+func indexed[T any](db *DB, index, bucket []byte) ([]T, error) {
+	out := []T{}
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucket)
+		return tx.Bucket(index).ForEach(func(k, _ []byte) error {
+			var v T
+			if err := decode(k, b.Get(k), &v); err != nil {
+				db.skip(bucket, k, err)
+				return nil
+			}
+			out = append(out, v)
+			return nil
+		})
+	})
+	return out, err
+}
+
 // ulids makes ids that sort by time, also within a millisecond.
 type ulids struct {
 	mu      sync.Mutex

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -16,38 +15,15 @@ import (
 
 // Commit writes one decision with all that follows from it in one synced
 // transaction: all of it, or nothing. A transaction that has begun is not
-// interrupted; ctx is only looked at before. When the file is full, what is
-// old is dropped and the commit tried once more.
+// interrupted; ctx is only looked at before.
 func (db *DB) Commit(ctx context.Context, c flex.Changes) error {
-	if len(c.Offers) > 0 {
-		if err := db.room(); err != nil {
-			return err
-		}
-	}
-	if err := db.update(ctx, func(tx *bbolt.Tx) error { return db.apply(tx, c) }); err != nil {
+	if err := db.update(ctx, rankOf(c), func(tx *bbolt.Tx) error { return db.apply(tx, c) }); err != nil {
 		return err
 	}
 	if len(c.Holds)+len(c.HoldsGone) > 0 {
 		if err := db.writeHolds(); err != nil { // tried again with the next backup, which tells
 			db.log.Error("the holds are stored once, and not a second time", "error", err)
 		}
-	}
-	return nil
-}
-
-// room tells whether something new may be taken in. What is decided already,
-// the journal and stops always have the reserve.
-func (db *DB) room() error {
-	var size int64
-	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		size = tx.Size()
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("cannot read the state: %w", err)
-	}
-	if used := size - int64(db.bolt.Stats().FreePageN)*db.page; used > db.most {
-		return &flex.RetryError{After: time.Minute, Err: fmt.Errorf("the state file is nearly full (%d MiB): nothing new is taken in", used>>20)}
 	}
 	return nil
 }
@@ -63,17 +39,24 @@ func rising(tx *bbolt.Tx, name []byte) *bbolt.Bucket {
 	return b
 }
 
-func (db *DB) update(ctx context.Context, fn func(*bbolt.Tx) error) error {
+// update is one transaction of a rank.
+func (db *DB) update(ctx context.Context, r rank, fn func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := db.bolt.Update(fn)
-	if errors.Is(err, berrors.ErrMaxSizeReached) {
-		if perr := db.pruneHard(); perr == nil {
-			err = db.bolt.Update(fn)
+	whole := false
+	err := db.bolt.Update(func(tx *bbolt.Tx) error {
+		if err := db.room(tx, r); err != nil {
+			return err
 		}
-	}
+		err := fn(tx)
+		whole = db.whole()
+		return err
+	})
 	if err != nil {
+		if errors.Is(err, berrors.ErrMaxSizeReached) && !whole {
+			err = full(db.max)
+		}
 		return fmt.Errorf("cannot write the state: %w", err)
 	}
 	db.changed.Store(true)
@@ -93,7 +76,7 @@ func (db *DB) apply(tx *bbolt.Tx, c flex.Changes) error {
 
 func (db *DB) applyNotices(tx *bbolt.Tx, c flex.Changes) error {
 	for _, n := range c.Notices {
-		if err := put(tx, bInbox, string(n.ID), n); err != nil {
+		if err := putNotice(tx, n); err != nil {
 			return err
 		}
 	}

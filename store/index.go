@@ -21,7 +21,7 @@ func sealed(key, value []byte) []byte {
 func unsealed(v []byte) []byte { return v[:min(len(v), 8)] }
 
 // indexes lead to records and offers; each can be made anew from these.
-var indexes = [][]byte{bLatest, bUndecided, bOpen, bByTime, bOwed}
+var indexes = [][]byte{bLatest, bUndecided, bOpen, bByTime, bOwed, bOpenNotices}
 
 // indexSound tells whether an entry is what was written, which an entry of an
 // older release, without a checksum, cannot tell.
@@ -47,6 +47,7 @@ func judgeIndexes(tx *bbolt.Tx) (bad, astray bool) {
 		})
 	}
 	leads(bOpen, records, func(k, _ []byte) []byte { return k })
+	leads(bOpenNotices, tx.Bucket(bInbox), func(k, _ []byte) []byte { return k })
 	leads(bUndecided, offers, func(k, _ []byte) []byte { return k })
 	leads(bLatest, offers, func(_, v []byte) []byte { return unsealed(v) })
 	return bad, astray
@@ -76,8 +77,9 @@ func (db *DB) reindex(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	err = firstError(err, indexNotices(tx, func(k []byte, err error) { db.skip(bInbox, k, err) }))
 	newest := map[flex.InstructionID][]byte{}
-	err = tx.Bucket(bOffers).ForEach(func(k, raw []byte) error {
+	err = firstError(err, tx.Bucket(bOffers).ForEach(func(k, raw []byte) error {
 		var o flex.Offer
 		if err := decode(k, raw, &o); err != nil {
 			db.skip(bOffers, k, err)
@@ -85,13 +87,25 @@ func (db *DB) reindex(tx *bbolt.Tx) error {
 		}
 		newest[o.Instruction.ID] = bytes.Clone(k)
 		return nil
-	})
+	}))
 	for id, seq := range newest {
 		key := []byte(id)
 		known := tx.Bucket(bRecords).Get(key) != nil || tx.Bucket(bTombstones).Get(key) != nil
 		err = firstError(err, tx.Bucket(bLatest).Put(key, sealed(key, seq)), mark(tx, bUndecided, seq, !known))
 	}
 	return err
+}
+
+// indexNotices fills the index of open notices.
+func indexNotices(tx *bbolt.Tx, skip func(k []byte, err error)) error {
+	return tx.Bucket(bInbox).ForEach(func(k, raw []byte) error {
+		var n flex.Notice
+		if err := decode(k, raw, &n); err != nil {
+			skip(k, err)
+			return nil
+		}
+		return mark(tx, bOpenNotices, k, n.State == flex.NoticeVerified)
+	})
 }
 
 // mendIndexes makes damaged indexes anew when the file is opened.

@@ -40,7 +40,7 @@ func intervalTime(k []byte) (step time.Duration, start time.Time) {
 // is measured of intervals that are not over. An interval that is kept already
 // and known better stays.
 func (db *DB) PutIntervals(ctx context.Context, rows map[flex.AssetID][]flex.Interval, open []byte) error {
-	return db.update(ctx, func(tx *bbolt.Tx) error {
+	return db.update(ctx, incoming, func(tx *bbolt.Tx) error {
 		for id, list := range rows {
 			if err := putIntervals(tx, id, list); err != nil {
 				return err

@@ -154,7 +154,8 @@ func TestOneFlippedBitIsNeverSilent(t *testing.T) {
 	for i := range 12 {
 		id := strings.Repeat("x", i+1)
 		commit(t, db, flex.Changes{Records: []flex.Record{record(id, flex.Completed, t0)}, Audit: []flex.Audit{{What: id}}, JournalOpen: []flex.JournalEntry{{Device: flex.DeviceID(id)}}, Holds: []flex.Hold{hold(flex.AssetID(id))},
-			Offers: []flex.Offer{{Instruction: flex.Instruction{ID: flex.InstructionID(id)}, Received: flex.Stamp{At: t0}}}, Decided: []uint64{uint64(i)}})
+			Offers: []flex.Offer{{Instruction: flex.Instruction{ID: flex.InstructionID(id)}, Received: flex.Stamp{At: t0}}}, Decided: []uint64{uint64(i)},
+			Notices: []flex.Notice{{ID: flex.NotificationID(id), State: flex.NoticeVerified}}})
 	}
 	before := dump(t, db)
 	commit(t, db, flex.Changes{Audit: []flex.Audit{{What: "the last"}}})
@@ -200,10 +201,11 @@ func dump(t *testing.T, db *DB) string {
 	journal, err2 := db.Journal(t.Context())
 	undecided, err3 := db.Undecided(t.Context())
 	audit, err4 := db.Audit(t.Context(), time.Time{}, 0)
-	if err := firstError(err1, err2, err3, err4); err != nil {
+	notices, err5 := db.OpenNotices(t.Context())
+	if err := firstError(err1, err2, err3, err4, err5); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := json.Marshal([]any{records, journal, undecided})
+	raw, err := json.Marshal([]any{records, journal, undecided, notices})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,6 +286,26 @@ func TestAJournalEntryThatCannotBeReadCountsAsLost(t *testing.T) {
 	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(bJournal).Put([]byte("bat1"), []byte(`{"v":1,"value":[]}`)) })
 	if db := mustOpen(t, path); !db.Lost() {
 		t.Error("a device may be under control, and nobody is told")
+	}
+}
+
+// A file of an older release has no index of open notices.
+func TestOpenNoticesOfAnOlderFileAreFound(t *testing.T) {
+	path := state(t)
+	db := mustOpen(t, path)
+	commit(t, db, flex.Changes{Notices: []flex.Notice{{ID: "open", State: flex.NoticeVerified}, {ID: "done", State: flex.NoticeFetched}}})
+	_ = db.Close()
+	edit(t, path, func(tx *bbolt.Tx) error {
+		var l layout
+		if err := decode(keyLevel, tx.Bucket(bMeta).Get(keyLevel), &l); err != nil {
+			return err
+		}
+		l.Buckets = slices.DeleteFunc(l.Buckets, func(b string) bool { return b == string(bOpenNotices) })
+		raw, err := encode(keyLevel, l)
+		return firstError(err, tx.Bucket(bMeta).Put(keyLevel, raw), tx.DeleteBucket(bOpenNotices))
+	})
+	if list, err := mustOpen(t, path).OpenNotices(t.Context()); err != nil || len(list) != 1 || list[0].ID != "open" {
+		t.Errorf("%+v, %v", list, err)
 	}
 }
 

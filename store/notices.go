@@ -15,10 +15,7 @@ import (
 // only the count of deliveries changes, and a door by which it came first now
 // is noted.
 func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.Changes) (fresh bool, err error) {
-	if err := db.room(); err != nil {
-		return false, err
-	}
-	err = db.update(ctx, func(tx *bbolt.Tx) error {
+	err = db.update(ctx, deciding, func(tx *bbolt.Tx) error {
 		fresh = false // the function may run twice
 		if old := tx.Bucket(bInbox).Get([]byte(n.ID)); old != nil {
 			var have flex.Notice
@@ -31,12 +28,18 @@ func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.
 					have.Doors = append(have.Doors, d)
 				}
 			}
-			return put(tx, bInbox, string(n.ID), have)
+			return putNotice(tx, have)
+		}
+		if err := db.room(tx, pointing); err != nil {
+			return err
 		}
 		fresh = true
 		n.Seen = 1
-		if err := put(tx, bInbox, string(n.ID), n); err != nil {
+		if err := putNotice(tx, n); err != nil {
 			return err
+		}
+		if db.used(tx) > db.max*tenths[incoming]/10 {
+			return db.apply(tx, ch) // its hash is kept
 		}
 		stamped := append(binary.BigEndian.AppendUint64(nil, uint64(n.Received.UnixNano())), raw...)
 		if err := tx.Bucket(bRaw).Put([]byte(n.ID), stamped); err != nil {
@@ -45,6 +48,10 @@ func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.
 		return db.apply(tx, ch)
 	})
 	return fresh && err == nil, err
+}
+
+func putNotice(tx *bbolt.Tx, n flex.Notice) error {
+	return firstError(put(tx, bInbox, string(n.ID), n), mark(tx, bOpenNotices, []byte(n.ID), n.State == flex.NoticeVerified))
 }
 
 // Notice is one notification.
@@ -57,14 +64,7 @@ func (db *DB) OpenNotices(ctx context.Context) ([]flex.Notice, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	list, err := all[flex.Notice](db, bInbox)
-	out := list[:0]
-	for _, n := range list {
-		if n.State == flex.NoticeVerified {
-			out = append(out, n)
-		}
-	}
-	return out, err
+	return indexed[flex.Notice](db, bOpenNotices, bInbox)
 }
 
 // Raw is the body of a notification as it came, while it is kept.

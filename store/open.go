@@ -18,9 +18,8 @@ import (
 // DefaultMaxSize bounds the file: a year of a busy site fits many times.
 const DefaultMaxSize = 256 << 20
 
-// reserve is the part of the file that is kept for decisions, the journal and
-// stops: what only comes in is not taken any more.
-const reserve = 5 // one fifth
+// allocSize is by how much the file grows at a time.
+const allocSize = 1 << 20
 
 // lockWait is how long to wait for another process that has the file open.
 const lockWait = time.Second
@@ -39,7 +38,7 @@ type DB struct {
 	now  func() time.Time
 	path string
 	lost bool
-	most int64 // bytes of the file beyond which nothing new is taken in
+	max  int64 // bytes of the file
 	page int64 // bytes
 	ids  ulids
 
@@ -108,6 +107,7 @@ func openFile(path string, o Options) (*DB, error) {
 		if b, err = bbolt.Open(path, 0o600, options(o.MaxSize)); err != nil {
 			return judge(fmt.Errorf("cannot open the state file: %w", err))
 		}
+		b.AllocSize = allocSize
 		if err := migrate(b, false); err != nil {
 			return err
 		}
@@ -119,16 +119,17 @@ func openFile(path string, o Options) (*DB, error) {
 		}
 		return nil, err
 	}
-	db := &DB{bolt: b, log: o.Log, now: o.Now, path: path, most: int64(o.MaxSize) - int64(o.MaxSize)/reserve, page: int64(b.Info().PageSize), aside: list}
+	db := &DB{bolt: b, log: o.Log, now: o.Now, path: path, max: int64(o.MaxSize), page: int64(b.Info().PageSize), aside: list}
 	if err := guarded(db.mendIndexes); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// options are the same wherever the file is opened.
+// options are the same wherever the file is opened. The library counts the step
+// by which it would grow next as well.
 func options(maxSize int) *bbolt.Options {
-	return &bbolt.Options{Timeout: lockWait, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, MaxSize: maxSize}
+	return &bbolt.Options{Timeout: lockWait, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, MaxSize: maxSize + allocSize}
 }
 
 // migrate brings the layout up to this program's, or refuses a newer one. Its
@@ -153,9 +154,15 @@ func migrate(b *bbolt.DB, fresh bool) error {
 		if have.Level > level {
 			return fmt.Errorf("%w: it has layout %d and this flexd knows %d: install the newer flexd again, or restore a backup", ErrNewer, have.Level, level)
 		}
+		older := !fresh && tx.Bucket(bOpenNotices) == nil
 		for _, name := range allBuckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return fmt.Errorf("cannot make the bucket %s: %w", name, err)
+			}
+		}
+		if older {
+			if err := indexNotices(tx, func([]byte, error) {}); err != nil {
+				return err
 			}
 		}
 		if err := sequences(tx); err != nil {

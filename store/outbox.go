@@ -12,7 +12,9 @@ import (
 // applyOutbox gives each message its id and its number in the stream. Numbers
 // are never used twice: the bucket's own sequence survives deletion.
 func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
+	events := false
 	for _, m := range c.Outbox {
+		events = events || m.Stream == flex.StreamEvent
 		b, err := tx.Bucket(bOutbox).CreateBucketIfNotExists([]byte(m.Stream))
 		if err != nil {
 			return err
@@ -32,7 +34,10 @@ func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
 			return err
 		}
 	}
-	return nil
+	if !events {
+		return nil
+	}
+	return db.foldEvents(tx, flex.Stamp{At: db.now().UTC(), Clock: flex.ClockHoldover})
 }
 
 // Head gives the oldest n messages of a stream that are not done.
@@ -62,7 +67,7 @@ func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Messa
 
 // Done deletes the messages of a stream up to and including a number.
 func (db *DB) Done(ctx context.Context, stream flex.Stream, upto uint64) error {
-	return db.update(ctx, func(tx *bbolt.Tx) error {
+	return db.update(ctx, deciding, func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bOutbox).Bucket([]byte(stream))
 		if b == nil {
 			return nil

@@ -17,24 +17,13 @@ const (
 	keepClosed = 400 * 24 * time.Hour
 	// keepMinutes is for intervals shorter than a quarter of an hour.
 	keepMinutes = 14 * 24 * time.Hour
-	// keepHard is what remains of raw bodies and of the diary when the file is full.
-	keepHard = 7 * 24 * time.Hour
 )
 
 // Prune drops what is older than it has to be kept. What the market sent is
 // kept as it came for keepRaw, and by its hash from then on.
 func (db *DB) Prune(ctx context.Context, now time.Time, keepRaw time.Duration) error {
-	return db.update(ctx, func(tx *bbolt.Tx) error {
+	return db.update(ctx, deciding, func(tx *bbolt.Tx) error {
 		return firstError(prune(tx, now.Add(-keepRaw), now.Add(-keepClosed)), pruneIntervals(tx, now.Add(-keepMinutes), now.Add(-keepClosed)))
-	})
-}
-
-// pruneHard makes room in a full file.
-func (db *DB) pruneHard() error {
-	now := db.now()
-	db.log.Warn("the state file is full: raw bodies and diary older than a week are dropped, and one-minute intervals older than a day")
-	return db.bolt.Update(func(tx *bbolt.Tx) error {
-		return firstError(prune(tx, now.Add(-keepHard), now.Add(-keepHard)), pruneIntervals(tx, now.Add(-24*time.Hour), now.Add(-keepClosed)))
 	})
 }
 

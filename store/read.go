@@ -15,20 +15,7 @@ func (db *DB) Undecided(ctx context.Context) ([]flex.Offer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	out := []flex.Offer{}
-	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		offers := tx.Bucket(bOffers)
-		return tx.Bucket(bUndecided).ForEach(func(k, _ []byte) error {
-			var o flex.Offer
-			if err := decode(k, offers.Get(k), &o); err != nil {
-				db.skip(bOffers, k, err)
-				return nil
-			}
-			out = append(out, o)
-			return nil
-		})
-	})
-	return out, err
+	return indexed[flex.Offer](db, bUndecided, bOffers)
 }
 
 // LatestOffer is the newest offer of an instruction, decided or not.
@@ -69,17 +56,16 @@ func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if q.Open || q.Owed {
+		return db.marked(q)
+	}
 	out := []flex.Record{}
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bByTime).Cursor()
-		open, owed := tx.Bucket(bOpen), tx.Bucket(bOwed)
 		for k, _ := c.Last(); k != nil && (q.Limit == 0 || len(out) < q.Limit); k, _ = c.Prev() {
 			id := k[8:]
 			if !q.Since.IsZero() && timeOf(k).Before(q.Since) {
 				return nil
-			}
-			if q.Open && open.Get(id) == nil || q.Owed && owed.Get(id) == nil {
-				continue
 			}
 			var r flex.Record
 			if raw := tx.Bucket(bRecords).Get(id); raw == nil {
@@ -93,6 +79,35 @@ func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error)
 		return nil
 	})
 	return out, err
+}
+
+// marked is Records by the indexes of what is open or owed, which are small
+// however long the history.
+func (db *DB) marked(q RecordQuery) ([]flex.Record, error) {
+	index := bOpen
+	if q.Owed {
+		index = bOwed
+	}
+	list, err := indexed[flex.Record](db, index, bRecords)
+	out := list[:0]
+	for _, r := range list {
+		if (!q.Open || !r.State.Final()) && !came(r).Before(q.Since) {
+			out = append(out, r)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b flex.Record) int { return came(b).Compare(came(a)) })
+	if q.Limit > 0 && len(out) > q.Limit {
+		out = out[:q.Limit]
+	}
+	return out, err
+}
+
+// came is when a record came, zero where it does not tell.
+func came(r flex.Record) time.Time {
+	if len(r.Steps) == 0 {
+		return time.Time{}
+	}
+	return r.Steps[0].Fact.At
 }
 
 // Tombstone is a stop that came for an id not known then.

@@ -1,42 +1,190 @@
 package store
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"flexd/agent/flex"
 )
 
-// A flood of instructions may fill the file; what was taken in before must
-// still be decided, and stops stored.
-func TestAFullFileTakesNothingNewAndDecidesOn(t *testing.T) {
+// start is an offer of a dispatch, stop one that ends it.
+func start(id string, raw string) flex.Offer {
+	return flex.Offer{Instruction: flex.Instruction{ID: flex.InstructionID(id), Kind: flex.KindStart, Capacity: 1000, Raw: json.RawMessage(raw)}, Received: flex.Stamp{At: t0}}
+}
+
+func stop(id string) flex.Offer {
+	o := start(id, `{}`)
+	o.Instruction.Kind = flex.KindStop
+	return o
+}
+
+func smallState(t *testing.T) *DB {
+	t.Helper()
 	db, err := Open(state(t), Options{Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return t0 }, MaxSize: 4 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
+	db.bolt.NoSync = true
 	t.Cleanup(func() { _ = db.Close() })
-	text := []byte(`"` + strings.Repeat("x", 16<<10) + `"`)
-	n := 0
-	for ; n < 1000; n++ {
-		o := flex.Offer{Instruction: flex.Instruction{ID: flex.InstructionID(rune('a' + n)), Raw: text}, Received: flex.Stamp{At: t0}}
-		if err = db.Commit(context.Background(), flex.Changes{Offers: []flex.Offer{o}}); err != nil {
-			break
+	return db
+}
+
+// Whatever fills the file, in whatever way: what was accepted is carried to its
+// end, stops and holds are stored, nothing is deleted, and nobody is silent.
+func TestWhateverFillsTheFileEveryDecisionHasRoom(t *testing.T) {
+	long := strings.Repeat("x", 4<<10)
+	event := func(n int) flex.Message {
+		body, _ := json.Marshal(flex.Event{Code: "c", Subject: strconv.Itoa(n), Text: long})
+		return flex.Message{Stream: flex.StreamEvent, Body: body}
+	}
+	paths := []struct {
+		name string
+		fill func(db *DB, n int) error
+	}{
+		{"instructions", func(db *DB, n int) error {
+			return db.Commit(t.Context(), flex.Changes{Offers: []flex.Offer{start(fmt.Sprint("i", n), `"`+long+`"`)}})
+		}},
+		{"small instructions", func(db *DB, n int) error {
+			return db.Commit(t.Context(), flex.Changes{Offers: []flex.Offer{start(fmt.Sprint("j", n), `{}`)}})
+		}},
+		{"notifications", func(db *DB, n int) error {
+			_, err := db.PutNotice(t.Context(), flex.Notice{ID: flex.NotificationID(fmt.Sprint("n", n)), State: flex.NoticeVerified, Received: t0}, []byte(long),
+				flex.Changes{Audit: []flex.Audit{{What: "notice"}}, Outbox: []flex.Message{{Stream: flex.StreamAck, Body: []byte(`{}`)}}})
+			return err
+		}},
+		{"events and diary", func(db *DB, n int) error {
+			return db.Commit(t.Context(), flex.Changes{Outbox: []flex.Message{event(n)}, Audit: []flex.Audit{{What: "health", Text: long}}})
+		}},
+		{"intervals", func(db *DB, n int) error {
+			return db.PutIntervals(t.Context(), map[flex.AssetID][]flex.Interval{flex.AssetID(fmt.Sprint("a", n)): {interval(t0, time.Minute, 1, flex.QualityPower)}}, []byte(long))
+		}},
+		{"replies and sightings", func(db *DB, n int) error {
+			return db.Commit(t.Context(), flex.Changes{Replies: []flex.Reply{{Hash: strconv.Itoa(n), At: t0, Raw: []byte(long)}},
+				Sightings: []flex.Sight{{Instruction: flex.InstructionID(strconv.Itoa(n))}}})
+		}},
+		{"contracts", func(db *DB, n int) error {
+			return db.Commit(t.Context(), flex.Changes{Obligations: []flex.Obligation{{ID: flex.ObligationID(strconv.Itoa(n)), Bid: long}}, Nominations: []flex.Nomination{{Asset: flex.AssetID(strconv.Itoa(n)), Pieces: []flex.Stated{{}}}}})
+		}},
+		{"settings", func(db *DB, n int) error {
+			return firstError(db.PutSetting(strconv.Itoa(n), []byte(long)), db.PutKeys(strconv.Itoa(n), []byte(long)))
+		}},
+	}
+	fill := func(t *testing.T, db *DB, path func(*DB, int) error) int {
+		for n := range 20000 {
+			if err := path(db, n); err != nil {
+				var retry *flex.RetryError
+				if !errors.As(err, &retry) {
+					t.Fatalf("after %d: %v", n, err)
+				}
+				return n
+			}
+		}
+		return 20000
+	}
+	for i, p := range paths {
+		t.Run(p.name, func(t *testing.T) {
+			db := smallState(t)
+			commit(t, db, flex.Changes{Audit: []flex.Audit{{What: "the first"}}, Outbox: []flex.Message{{Stream: flex.StreamAck, Body: []byte(`{"n":1}`)}}})
+			if err := db.PutSetting("session", []byte("00000000")); err != nil {
+				t.Fatal(err)
+			}
+			n := fill(t, db, p.fill)
+			for k := range paths { // and then by all the others
+				fill(t, db, paths[(i+k)%len(paths)].fill)
+			}
+			used := carryOut(t, db)
+			acks, _ := db.Head(t.Context(), flex.StreamAck, 1)
+			first, _ := db.Audit(t.Context(), time.Time{}, 0)
+			if len(acks) != 1 || acks[0].Seq != 1 || len(first) == 0 || first[0].What != "the first" {
+				t.Error("something was deleted to make room")
+			}
+			if err := firstError(db.PutSetting("session", []byte("00000001")), db.Check(t.Context())); err != nil {
+				t.Error(err)
+			}
+			t.Logf("refused after %d; at the end %d of %d KiB are used", n, used>>10, db.max>>10)
+		})
+	}
+}
+
+// carryOut takes every offer of a full file through its whole life, and does
+// all else that must have room then. It tells how much of the file is used.
+func carryOut(t *testing.T, db *DB) (used int64) {
+	t.Helper()
+	commit(t, db, flex.Changes{Offers: []flex.Offer{stop("the stop")}, Sightings: []flex.Sight{{Instruction: "the stop"}}})
+	commit(t, db, flex.Changes{Holds: []flex.Hold{hold("bat")}, JournalOpen: []flex.JournalEntry{{Device: "d"}}})
+	offers, err := db.Undecided(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("t", 200)
+	for _, o := range offers {
+		rec := flex.Record{ID: o.Instruction.ID, Instruction: o.Instruction}
+		decided := []uint64{o.Seq}
+		for _, st := range []flex.State{flex.Admitted, flex.Scheduled, flex.Active, flex.Completed} {
+			rec.State = st
+			rec.Steps = append(rec.Steps, flex.Transition{State: st, Fact: flex.Stamp{At: t0}, Text: text})
+			body, _ := json.Marshal(flex.Ack{Instruction: rec.ID, State: string(st), Text: text})
+			commit(t, db, flex.Changes{Records: []flex.Record{rec}, Decided: decided, Outbox: []flex.Message{{Stream: flex.StreamAck, Body: body}},
+				Audit: []flex.Audit{{What: "dispatch." + string(st), Subject: string(rec.ID), Text: text, Detail: body}}})
+			decided = nil
 		}
 	}
-	var retry *flex.RetryError
-	if !errors.As(err, &retry) || n < 50 {
-		t.Fatalf("after %d offers: %v", n, err)
+	notices, err := db.OpenNotices(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := db.PutNotice(t.Context(), flex.Notice{ID: "n"}, []byte("raw"), flex.Changes{}); !errors.As(err, &retry) {
-		t.Errorf("a notification was taken in: %v", err)
+	for _, n := range notices {
+		n.State = flex.NoticeFetched
+		commit(t, db, flex.Changes{Notices: []flex.Notice{n}, Outbox: []flex.Message{{Stream: flex.StreamAck, Body: []byte(`{"state":"fetched"}`)}}})
 	}
-	commit(t, db, flex.Changes{Decided: []uint64{1}, Records: []flex.Record{record("x", flex.Scheduled, t0)}, JournalOpen: []flex.JournalEntry{{Device: "d"}}})
+	commit(t, db, flex.Changes{HoldsGone: []flex.AssetID{"bat"}, JournalClose: []flex.DeviceID{"d"}, Tombstones: []flex.Tombstone{{ID: "gone"}}})
+	_ = db.bolt.View(func(tx *bbolt.Tx) error { used = db.used(tx); return nil })
+	return used
+}
+
+// A broker that is away for months: the events fold, and say for how many they
+// stand; acknowledgements all stay.
+func TestUnsentEventsFoldAndAcknowledgementsStay(t *testing.T) {
+	db := smallState(t)
+	for n := range 3000 {
+		body, _ := json.Marshal(flex.Event{Code: "device_lost", Subject: strconv.Itoa(n % 40), Text: strconv.Itoa(n)})
+		commit(t, db, flex.Changes{Outbox: []flex.Message{{Stream: flex.StreamEvent, Body: body}, {Stream: flex.StreamAck, Body: []byte(`{}`)}}, Tombstones: []flex.Tombstone{{ID: "x"}}})
+	}
+	rows, err := db.Head(t.Context(), flex.StreamEvent, 5000)
+	if err != nil || len(rows) > db.mostEvents() || len(rows) < 40 {
+		t.Fatalf("%d events wait, %v", len(rows), err)
+	}
+	stands := 0
+	for i, m := range rows {
+		var e flex.Event
+		if err := json.Unmarshal(m.Body, &e); err != nil || i > 0 && rows[i-1].Seq >= m.Seq {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		stands += 1 + e.Folded
+	}
+	if stands != 3000 {
+		t.Errorf("the events stand for %d of 3000", stands)
+	}
+	if acks, _ := db.Waiting(flex.StreamAck); acks != 3000 {
+		t.Errorf("%d acknowledgements are left", acks)
+	}
+	for n := range 2000 { // of as many kinds
+		body, _ := json.Marshal(flex.Event{Code: "k", Subject: fmt.Sprint("s", n)})
+		commit(t, db, flex.Changes{Outbox: []flex.Message{{Stream: flex.StreamEvent, Body: body}}, Tombstones: []flex.Tombstone{{ID: "x"}}})
+	}
+	lines, _ := db.Audit(t.Context(), time.Time{}, 0)
+	if n, _ := db.Waiting(flex.StreamEvent); n > db.mostEvents() || len(lines) == 0 || lines[0].What != "outbox.dropped" {
+		t.Errorf("%d events wait, the diary says %+v", n, lines)
+	}
 }
 
 // Everybody stores at once while the file grows: the mapping moves under the

@@ -17,7 +17,7 @@ func (db *DB) PutKeys(name string, raw []byte) error { return db.putBytes(bKeys,
 func (db *DB) Setting(name string) ([]byte, bool, error) { return db.bytes(bSettings, name) }
 
 // PutSetting keeps a small value of the agent's own. An equal value is not
-// written again.
+// written again; a small one that takes the place of another always has room.
 func (db *DB) PutSetting(name string, raw []byte) error { return db.putBytes(bSettings, name, raw) }
 
 func (db *DB) bytes(bucket []byte, name string) (out []byte, ok bool, err error) {
@@ -41,5 +41,13 @@ func (db *DB) putBytes(bucket []byte, name string, raw []byte) error {
 	if old, ok, err := db.bytes(bucket, name); err == nil && ok && string(old) == string(raw) {
 		return nil
 	}
-	return db.update(context.Background(), func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(name), note([]byte(name), raw)) })
+	return db.update(context.Background(), deciding, func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucket)
+		if b.Get([]byte(name)) == nil || len(raw) > pageSize/2 {
+			if err := db.room(tx, incoming); err != nil {
+				return err
+			}
+		}
+		return b.Put([]byte(name), note([]byte(name), raw))
+	})
 }

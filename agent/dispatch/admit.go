@@ -58,7 +58,7 @@ func Admit(o flex.Offer, c Context) Verdict {
 	if c.Existing != nil && c.Existing.Instruction.Kind == flex.KindStop {
 		c.Existing = nil // a stop that was refused is nobody's dispatch
 	}
-	if isStop(in) {
+	if in.IsStop() {
 		return stop(o, c)
 	}
 	if ended(c.Existing) || c.Tombstone != nil {
@@ -76,21 +76,6 @@ func Admit(o flex.Offer, c Context) Verdict {
 		return stop(o, c)
 	}
 	return start(o, c)
-}
-
-// isStop knows a stop by its kind, by a status word that withdraws it, and by
-// a power of zero that was asked for on purpose.
-func isStop(in flex.Instruction) bool {
-	return in.Kind == flex.KindStop || withdrawn(in.Status) || in.Capacity == 0 && len(in.Problems) == 0
-}
-
-// withdrawn knows the words by which markets call an instruction back.
-func withdrawn(status string) bool {
-	switch strings.ToLower(strings.TrimSpace(status)) {
-	case "cancelled", "canceled", "withdrawn", "revoked", "rescinded", "stopped", "aborted", "terminated", "rejected", "expired":
-		return true
-	}
-	return false
 }
 
 // ended tells whether a stop was given for the record, whatever it does now.

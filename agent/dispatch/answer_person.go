@@ -127,7 +127,7 @@ func answerable(id flex.InstructionID, rec flex.Record, known bool, now flex.Sta
 func (e *Engine) wordOnChange(ctx context.Context, id flex.InstructionID, waiting []flex.Offer, said Said, now flex.Stamp) (Verdict, flex.Offer, error) {
 	var last *flex.Offer
 	for i, o := range waiting {
-		if o.Instruction.ID == id && !isStop(o.Instruction) && (last == nil || o.Seq > last.Seq) {
+		if o.Instruction.ID == id && !o.Instruction.IsStop() && (last == nil || o.Seq > last.Seq) {
 			last = &waiting[i]
 		}
 	}

@@ -155,7 +155,7 @@ func (b *Board) StoreFailing() bool {
 // known yet is remembered: its start, when it comes, finds itself stopped.
 // Anything that is not a stop is ignored.
 func (b *Board) StopNow(in flex.Instruction, at time.Time) {
-	if !isStop(in) {
+	if !in.IsStop() {
 		return
 	}
 	carried := b.carriedOut(in)

@@ -24,7 +24,7 @@ func (e *Engine) decide(ctx context.Context) error {
 	}
 	slices.SortStableFunc(offers, func(a, b flex.Offer) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, o := range offers {
-		if isStop(o.Instruction) && !forged(o) {
+		if o.Instruction.IsStop() && !forged(o) {
 			now := e.cfg.Wall.Stamp()
 			e.cfg.Board.StopNow(o.Instruction, earliest(sinceReceived(o, now).At, now.At))
 		}
@@ -80,7 +80,7 @@ func (e *Engine) decideOne(ctx context.Context, o flex.Offer, overtaken bool) (h
 	if err := e.carry(ctx, []flex.Offer{o}, v, now, ""); err != nil {
 		return false, err
 	}
-	if isStop(o.Instruction) {
+	if o.Instruction.IsStop() {
 		e.cfg.Board.settle(o.Instruction.ID)
 	}
 	if v.Note != "" {
@@ -109,7 +109,7 @@ func (e *Engine) carry(ctx context.Context, offers []flex.Offer, v Verdict, now 
 		if !v.Wait {
 			ch.Decided = append(ch.Decided, o.Seq)
 		}
-		if isStop(o.Instruction) && v.Note != "" {
+		if o.Instruction.IsStop() && v.Note != "" {
 			ch.Audit = append(ch.Audit, flex.Audit{At: now, What: "dispatch.stop", Subject: string(o.Instruction.ID), By: o.Instruction.Operator, Text: v.Note})
 		}
 	}
@@ -175,7 +175,7 @@ func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Con
 		return err
 	})
 	c.Open = e.related(o, rec, ok)
-	if err != nil || isStop(o.Instruction) {
+	if err != nil || o.Instruction.IsStop() {
 		return c, err
 	}
 	c.Away, c.Pace, c.Ended = e.standing(), e.cfg.Pace, e.rested.list()
@@ -189,7 +189,7 @@ func (e *Engine) context(ctx context.Context, o flex.Offer, now flex.Stamp) (Con
 // Thousands for other days are not carried around.
 func (e *Engine) related(o flex.Offer, rec flex.Record, known bool) []flex.Record {
 	in := o.Instruction
-	if len(e.open) < manyOpen || isStop(in) {
+	if len(e.open) < manyOpen || in.IsStop() {
 		return e.sortedOpen(func(flex.Record) bool { return true })
 	}
 	reach := []flex.Window{in.Window}

@@ -124,7 +124,7 @@ func newScene(t *testing.T) *scene {
 func (s *scene) happen(d deed) {
 	s.seq++
 	o := d.offer(s.t, s.zero)
-	if isStop(o.Instruction) && !forged(o) {
+	if o.Instruction.IsStop() && !forged(o) {
 		s.ending(o.Instruction, d.text)
 	}
 	s.rig.take(o, s.seq)

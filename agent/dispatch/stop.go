@@ -84,7 +84,7 @@ func aims(in flex.Instruction, c Context) (ids []flex.InstructionID, hits []flex
 // unaimed knows a stop that names no target. A start that was called back by
 // a status word names itself.
 func unaimed(in flex.Instruction) bool {
-	return in.Kind == flex.KindStop && len(in.Stops) == 0 && !withdrawn(in.Status)
+	return in.Kind == flex.KindStop && len(in.Stops) == 0 && !in.Withdrawn()
 }
 
 // meant tells whether a stop without a target means a dispatch of the

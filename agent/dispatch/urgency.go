@@ -30,7 +30,7 @@ func byUrgency(offers []flex.Offer) []flex.Offer {
 	for i, o := range offers {
 		g := find(i)
 		at := o.Instruction.Window.Start
-		if isStop(o.Instruction) {
+		if o.Instruction.IsStop() {
 			at = time.Time{}
 		}
 		if have, known := first[g]; !known || at.Before(have) {
@@ -64,7 +64,7 @@ func joinRelated(offers []flex.Offer, join func(i, j int)) {
 				same[id] = i
 			}
 		}
-		if isStop(o.Instruction) && unaimed(o.Instruction) {
+		if o.Instruction.IsStop() && unaimed(o.Instruction) {
 			whole[o.Instruction.Obligation] = i
 		}
 	}

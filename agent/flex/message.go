@@ -55,6 +55,9 @@ type Event struct {
 	Raised   bool      `json:"raised"`
 	Text     string    `json:"text"`
 	FactAt   time.Time `json:"fact_at"`
+	// Folded counts earlier ones of the same code and subject that were never
+	// sent: too many waited for the broker.
+	Folded int `json:"folded,omitempty"`
 }
 
 // Audit is one line of the site's diary: who did what, and why.

@@ -35,7 +35,7 @@ func (i *Intake) Accept(ctx context.Context, env flex.Envelope) error {
 	defer cancel()
 	fresh, err := i.cfg.Book.PutNotice(ctx, n, env.Body, noticeChanges(n, st))
 	if err != nil {
-		i.forget(n.ID)
+		i.unkept(n.ID)
 		i.cfg.Health.Raise(CodeNotificationUnstored, "", "a notification was verified but could not be stored: "+err.Error())
 		return fmt.Errorf("cannot store notification %s, the market has to send it again: %w", short(n.ID), err)
 	}

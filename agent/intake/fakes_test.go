@@ -36,6 +36,7 @@ type fakeBook struct {
 	commits  int
 	failPut  error
 	failNext int           // commits that fail
+	noStarts bool          // a commit with anything but stops fails
 	gate     chan struct{} // when set, writes wait for it
 	slow     time.Duration // of every write
 	failRead error
@@ -116,6 +117,9 @@ func (b *fakeBook) Commit(ctx context.Context, ch flex.Changes) error {
 	if b.failNext > 0 {
 		b.failNext--
 		return errors.New("disk full")
+	}
+	if b.noStarts && slices.ContainsFunc(ch.Offers, func(o flex.Offer) bool { return !o.Instruction.IsStop() }) {
+		return errors.New("nearly full")
 	}
 	b.apply(ch)
 	return nil

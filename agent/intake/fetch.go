@@ -73,6 +73,10 @@ func (i *Intake) work(ctx context.Context, j *job) {
 		src.at = i.cfg.Clock.Stamp().At
 		got = named(got)
 		i.stopFirst(ctx, src, got)
+		if i.isUnkept(j) {
+			i.keepStops(ctx, j, src, got)
+			return
+		}
 		if err != nil {
 			i.keepPart(ctx, j, src, got)
 			i.fetchFailed(ctx, j, n, err)
@@ -81,6 +85,10 @@ func (i *Intake) work(ctx context.Context, j *job) {
 		if i.park(j, got, src) {
 			return
 		}
+	}
+	if i.isUnkept(j) {
+		i.keepStops(ctx, j, src, got)
+		return
 	}
 	if !i.enter() {
 		i.putBack(j)

@@ -13,7 +13,8 @@ import (
 // the worker that holds it (busy) may read notice without.
 type job struct {
 	notice flex.Notice
-	stored bool // open on disk; before that nothing is committed for it
+	stored bool // open on disk; before that nothing but stops is committed for it
+	unkept bool // it could not be stored: only its stops count
 	busy   bool
 	again  bool // delivered again while busy: what was fetched may be old
 	done   bool // fetched; kept for a while to hold back repetitions
@@ -87,7 +88,7 @@ func (i *Intake) stored(n flex.Notice) {
 		i.jobs[n.ID] = j
 	}
 	n.Doors = joinDoors(n.Doors, j.notice.Doors)
-	j.stored, j.done, j.notice = true, false, n
+	j.stored, j.unkept, j.done, j.notice = true, false, false, n
 	if j.held {
 		j.due = now
 	}
@@ -148,7 +149,7 @@ func (i *Intake) take(now time.Time) (out []*job, wait time.Duration) {
 		switch {
 		case j.done && now.Sub(j.began) > refetchGap:
 			delete(i.jobs, id)
-		case j.busy || j.held && !j.stored:
+		case j.busy || j.held && !j.stored && !j.unkept:
 		case j.done:
 			wait = min(wait, max(0, j.began.Add(refetchGap).Sub(now))+time.Second)
 		case j.due.After(now):
@@ -261,7 +262,7 @@ func (j *job) drop() { j.held, j.parked, j.raw = false, nil, nil }
 func (i *Intake) park(j *job, got []flex.Instruction, src source) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if j.stored {
+	if j.stored || j.unkept {
 		j.drop()
 		return false
 	}

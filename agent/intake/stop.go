@@ -2,6 +2,8 @@ package intake
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"flexd/agent/flex"
@@ -13,7 +15,7 @@ import (
 func (i *Intake) stopFirst(ctx context.Context, src source, ins []flex.Instruction) {
 	var cat catalogue
 	for _, in := range ins {
-		if in.Kind != flex.KindStop {
+		if !in.IsStop() {
 			continue
 		}
 		if old, err := i.offered(in); err == nil && old {
@@ -57,4 +59,60 @@ func (i *Intake) foreignStop(cat catalogue, in flex.Instruction, ids []flex.Asse
 		}
 	}
 	return true
+}
+
+// unkept lets a notification that could not be stored be looked at once all
+// the same: it may announce a stop, and whether the market sends it again is
+// not ours to rely on.
+func (i *Intake) unkept(id flex.NotificationID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	j, known := i.jobs[id]
+	if !known || j.stored {
+		return
+	}
+	j.unkept = true
+	if j.held {
+		j.due = time.Now()
+	}
+	i.Wake()
+}
+
+// isUnkept tells whether a job's notification is not on disk and will not be.
+func (i *Intake) isUnkept(j *job) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return j.unkept && !j.stored
+}
+
+// keepStops stores the stops of a notification that is not stored itself,
+// however often that takes, and forgets the rest: the market was told to send
+// it again.
+func (i *Intake) keepStops(ctx context.Context, j *job, src source, got []flex.Instruction) {
+	stops := slices.DeleteFunc(slices.Clone(got), func(in flex.Instruction) bool { return !in.IsStop() })
+	var err error
+	if len(stops) > 0 && i.enter() {
+		var b *batch
+		if b, err = i.match(ctx, src, stops); err == nil {
+			b.reply, b.sights, b.strangers = nil, nil, nil
+			err = i.commitBatch(ctx, b)
+		}
+		i.leave()
+	} else if len(stops) > 0 {
+		err = errors.New("too much waits for the disk")
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case j.stored: // it came again meanwhile
+		j.busy, j.due = false, time.Now()
+		j.drop()
+	case err == nil || ctx.Err() != nil || time.Now().After(j.until):
+		delete(i.jobs, j.notice.ID)
+	default:
+		i.log.Error("a stop acts and cannot be stored, trying again", "notification", short(j.notice.ID), "error", err)
+		j.wait = min(max(backoffMin, 2*j.wait), backoffMax)
+		j.parked, j.raw, j.held, j.busy, j.due = stops, nil, true, false, time.Now().Add(j.wait)
+	}
+	i.Wake()
 }
