@@ -20,7 +20,7 @@ func TestPreflightBeforeAWindow(t *testing.T) {
 	s.await(10*time.Second, "i1 is scheduled", func() bool { r, ok := s.record("i1"); return ok && r.State == "scheduled" })
 
 	// 10 kWh above the reserve: enough for half an hour of 10 kW, not for the four of the contract.
-	s.await(10*time.Second, "the battery is read", func() bool { out, _ := s.command("preflight"); return !contains(out, "does not answer") })
+	s.await(10*time.Second, "the battery is read", func() bool { out, _ := s.command("preflight"); return !contains(out, "cannot be read") })
 	out, code := s.command("preflight")
 	for _, want := range []string{"AT RISK  obligation obl-1 ", "energy_insufficient: bat1 can give 10.0 kWh above the reserve now; 10 kW for 4h0m0s needs 44.0 kWh", "GO       instruction i1"} {
 		if code != 1 || !contains(out, want) {

@@ -416,7 +416,7 @@ func (s *slot) absent() note {
 	if s.dev.Fault != "" {
 		return plain(s.dev.Fault)
 	}
-	return say("%s does not answer", word(s.dev.ID))
+	return say("%s cannot be read", word(s.dev.ID))
 }
 
 // continues tells whether what the device was told was for a dispatch that

@@ -250,7 +250,7 @@ func (t *trial) look(now time.Time) (flex.DeviceStatus, error) {
 	case !ok:
 		return st, flex.Refuse(flex.ReasonNotOurs, "there is no device %q; `flexd device list` lists them", t.id)
 	case !st.Online || st.Reading == nil || !st.Reading.Fresh(now, meterFresh):
-		return st, flex.Refuse(flex.ReasonDeviceUnavailable, "%s does not answer: %s", t.id, st.Error)
+		return st, flex.Refuse(flex.ReasonDeviceUnavailable, "%s cannot be read: %s", t.id, st.Error)
 	case st.Reading.Status == "fault":
 		return st, flex.Refuse(flex.ReasonDeviceUnavailable, "%s reports a fault %v", t.id, st.Reading.Events)
 	case !t.asked && st.Held:

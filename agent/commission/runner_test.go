@@ -128,7 +128,7 @@ func TestWhateverHappensInAStepTheDeviceIsHandedBack(t *testing.T) {
 	}{
 		{"ctrl-C", func(_ *plant, cancel context.CancelFunc) { cancel() }, "context canceled"},
 		{"a fault of the device", func(p *plant, _ context.CancelFunc) { p.fault = true }, "reports a fault"},
-		{"a grid fault takes it offline", func(p *plant, _ context.CancelFunc) { p.offline = true }, "does not answer"},
+		{"a grid fault takes it offline", func(p *plant, _ context.CancelFunc) { p.offline = true }, "cannot be read"},
 		{"the meter goes silent", func(p *plant, _ context.CancelFunc) { p.meterSilent = true }, "meter gives no power"},
 		{"a dispatch comes near", func(p *plant, _ context.CancelFunc) { p.busy = flex.Refuse(flex.ReasonOverlap, "a dispatch is near") }, "a dispatch is near"},
 		{"a hold", func(p *plant, _ context.CancelFunc) { p.holds = []flex.Hold{{}} }, ""},

@@ -39,7 +39,7 @@ func TestWhatOneDoesNotTakeTheOthersGive(t *testing.T) {
 			t.Errorf("%+v is missing", sf)
 		}
 		time.Sleep(20 * time.Second)
-		if text := r.c.Plan().Targets[1].Whys; strings.Contains(text[len(text)-1].Text, "does not answer") {
+		if text := r.c.Plan().Targets[1].Whys; strings.Contains(text[len(text)-1].Text, "cannot be read") {
 			t.Errorf("told as silent: %+v", text)
 		}
 		b.set(func(d *device) { d.refuses = nil })

@@ -35,7 +35,7 @@ func Items() []health.Item {
 		{Code: CodeWriteBudget, Severity: health.Alarm, Title: "A device's memory has been written as often as it may be in a day"},
 		{Code: CodeDeviceReverted, Severity: health.Alarm, Title: "A device fell back before its lease was renewed"},
 		{Code: CodeDeviceChanged, Severity: health.Alarm, Title: "Another device answers than before"},
-		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device does not answer"},
+		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device cannot be read"},
 		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
 		{Code: CodeContraryPower, Severity: health.Alarm, Title: "A device does the contrary of what it was told"},
 		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},

@@ -89,7 +89,7 @@ func (s *slot) open(ctx context.Context) bool {
 		s.readAt = now.Add(wait)
 		s.readErr = err.Error()
 		if s.openWait > openMin {
-			s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d does not answer: %v", s.id(), s.dev.Endpoint(), s.dev.Unit(), err))
+			s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d cannot be read: %v", s.id(), s.dev.Endpoint(), s.dev.Unit(), err))
 		}
 		return false
 	}
@@ -133,8 +133,8 @@ func (s *slot) unread(ctx context.Context, err error, now time.Time) {
 	}
 	s.opened = false // look again, it may be another
 	s.openWait = 0
-	s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d does not answer: %v", s.id(), s.dev.Endpoint(), s.dev.Unit(), err))
-	s.c.log.Warn("a device does not answer", "device", s.id(), "error", err)
+	s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d cannot be read: %v", s.id(), s.dev.Endpoint(), s.dev.Unit(), err))
+	s.c.log.Warn("a device cannot be read", "device", s.id(), "error", err)
 	s.c.Wake()
 }
 

@@ -155,7 +155,7 @@ func (v *verdict) device(id flex.DeviceID) {
 		return
 	}
 	if !d.Online || d.Reading == nil || !d.Reading.Fresh(v.in.Site.Now, readingsOld) {
-		v.add(flex.ReasonDeviceUnavailable, string(id), "%s does not answer%s", id, because(st.Error))
+		v.add(flex.ReasonDeviceUnavailable, string(id), "%s cannot be read%s", id, because(st.Error))
 		return
 	}
 	if d.Foreign != nil {
