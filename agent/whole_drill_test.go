@@ -66,3 +66,33 @@ func TestAReversedDeviceIsHandedBackAndLeftAlone(t *testing.T) {
 		t.Errorf("%d: %s", code, out)
 	}
 }
+
+// A first rehearsal passes on a hybrid, whatever its battery does by itself.
+func TestAFirstDrillPassesOnAHybrid(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sun, load float64
+		drill     []string
+	}{
+		"while it serves the house":     {1000, 4000, []string{"--power", "5 kW", "--within", "50"}},
+		"while it charges from the sun": {6000, 500, []string{"--power", "2 kW", "--within", "50"}},
+		"into charging from the sun":    {3000, 4000, []string{"--import", "--power", "700 W"}},
+		"at rest in the dark":           {0, 0, []string{"--power", "800 W"}},
+		"by what nobody asked for":      {0, 3000, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := aBattery(sim.Options{PctSF: -2, RampRate: 2500})
+			b.Sun = func(time.Time) float64 { return c.sun }
+			s := newSite(t, siteOptions{batteries: []sim.Battery{b}, load: c.load})
+			s.inside()
+			out, code := s.command(append([]string{"drill", "z8mpC6x", "--real", "--for", "20s", "--yes"}, c.drill...)...)
+			if code != 0 || !strings.Contains(out, "delivered  ") {
+				t.Fatalf("%d: %s", code, out)
+			}
+			if s.devices[0].Controlled() {
+				t.Error("not handed back")
+			}
+		})
+	}
+}

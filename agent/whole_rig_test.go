@@ -212,7 +212,7 @@ func (s *site) writeConfig(grid string) {
 	add := func(id, role, addr string) {
 		names = append(names, id)
 		more := ""
-		if role == "storage" {
+		if role != "pv" {
 			more = ", reserve_soc: 20%, grid_charge: true"
 		}
 		if o.maxPower != "" {
@@ -221,7 +221,7 @@ func (s *site) writeConfig(grid string) {
 		lines = append(lines, fmt.Sprintf("  - {id: %s, driver: sunspec, role: %s, address: %q, unit: 1%s}", id, role, addr, more))
 	}
 	for i := range o.batteries {
-		add(fmt.Sprintf("bat%d", i+1), "storage", o.reached(s.devices[i].Addr()))
+		add(fmt.Sprintf("bat%d", i+1), o.role(i), o.reached(s.devices[i].Addr()))
 	}
 	for i := range o.pvs {
 		add(fmt.Sprintf("pv%d", i+1), "pv", s.devices[len(o.batteries)+i].Addr())
@@ -244,6 +244,14 @@ func (s *site) writeConfig(grid string) {
 	s.config = filepath.Join(s.dir, "flexd.yaml")
 	must(s.t, os.MkdirAll(filepath.Join(s.dir, "state"), 0o700))
 	must(s.t, os.WriteFile(s.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+}
+
+// role is that of a battery: with panels behind the same inverter, hybrid.
+func (o siteOptions) role(i int) string {
+	if o.batteries[i].Sun != nil {
+		return "hybrid"
+	}
+	return "storage"
 }
 
 // reached is the address by which flexd reaches a device.

@@ -18,12 +18,16 @@ import (
 
 const (
 	// settle is how long after a change a power reading tells nothing of it yet;
-	// an estimate from one would chase the battery's own ramp.
-	settle = 2 * time.Second
+	// an estimate from one would chase the battery's own ramp. It is a little
+	// less than the time to the second sample after.
+	settle = 1900 * time.Millisecond
 	// settleMost is how long a power may be on its way.
 	settleMost = time.Minute
 	// sunAge is how long what the sun gave under our control tells what it gives.
 	sunAge = 15 * time.Second
+	// feltOut is how long a battery takes at most, as a rule, whose own flow has
+	// to be felt out.
+	feltOut = 30 * time.Second
 	// apart is how far apart two samples must be to tell a movement.
 	apart = 500 * time.Millisecond
 )

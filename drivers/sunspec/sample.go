@@ -30,6 +30,13 @@ func (f *found) sampleOf(im image, want float64) (sample, error) {
 	return s, nil
 }
 
+// tellsFlows tells whether the device measures its battery or its panels.
+func (f *found) tellsFlows(im image) bool {
+	_, measured := f.batteryPower(im)
+	_, seen := panels(im)
+	return measured || seen
+}
+
 // acStep is the resolution of the AC power, W.
 func acStep(im image) float64 {
 	for _, id := range inverters {
