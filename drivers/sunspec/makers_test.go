@@ -13,6 +13,110 @@ import (
 	"flexd/drivers/sunspec"
 )
 
+// roofs are the kinds of devices whose power is capped.
+var roofs = []struct {
+	name string
+	kind makers.SunSpecKind
+}{
+	{"123", makers.SunSpecKind{}},
+	{"123 with floats", makers.SunSpecKind{Float: true}},
+	{"123 in whole per cent", makers.SunSpecKind{PctSF: 2}}, // over the 2 below
+	{"704 by limit", makers.SunSpecKind{DER: true, Modes: 1}},
+	{"704 by limit, though it takes setpoints", makers.SunSpecKind{DER: true, Modes: 3, Ports: true}},
+}
+
+// A roof that is capped, capped otherwise, freed, cut off after each write or
+// controlled by another process never gives more than the larger and never less
+// than the smaller of what it gave and what it is to give.
+func TestACappedRoofStaysBetweenItsPowers(t *testing.T) {
+	for _, k := range roofs {
+		for _, sun := range []float64{0, 600, 3000, 9000} {
+			for _, how := range []string{"whole", "killed", "lost", "refused"} {
+				t.Run(fmt.Sprintf("%s/%.0f W/%s", k.name, sun, how), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						for step := range 4 {
+							for n := 0; capped(t, k.kind, sun, step, n, how) && how != "whole"; n++ {
+							}
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// capped takes a roof through its steps up to one that is cut after n writes;
+// false when the step has no more.
+func capped(t *testing.T, k makers.SunSpecKind, sun float64, step, n int, how string) bool {
+	k.Base, k.PctSF, k.Rated, k.Sun = 50000, k.PctSF-2, 10000, steady(sun)
+	k.Delay, k.Renew = 300*time.Millisecond, 500*time.Millisecond
+	p := makers.NewSunSpec(time.Now, k)
+	w := watch(t, p, flex.RolePV)
+	l := &line{p: p, left: -1, how: how}
+	w.dev = open(t, l, w.cfg)
+	w.sample()
+	w.take()
+	caps := []flex.Watts{2500, 1200, 4000}
+	between := func(from, to float64, act func() error) (err error) {
+		t.Helper()
+		err = act()
+		low, high := math.Min(from, to)-w.slack, math.Max(from, to)+w.slack
+		for range 30 {
+			time.Sleep(100 * time.Millisecond)
+			if ac := w.ac(); ac < low || ac > high {
+				t.Errorf("step %d cut after %d writes: from %.0f to %.0f W, and it gives %.0f W", step, n, from, to, ac)
+				break
+			}
+		}
+		return err
+	}
+	run := func(i int) error {
+		if i == len(caps) {
+			return between(w.ac(), sun, func() error {
+				rec, err := w.dev.Release(t.Context(), w.entry)
+				if err == nil && !rec.Echo {
+					t.Errorf("%+v", rec)
+				}
+				return err
+			})
+		}
+		return between(w.ac(), math.Min(sun, float64(caps[i])), func() error {
+			w.entry.Intent = nil // as the journal has it while a cap changes
+			rec, err := w.dev.Apply(t.Context(), limit(caps[i]))
+			if err == nil {
+				w.entry.Intent = rec.Holds
+			}
+			return err
+		})
+	}
+	for i := range step {
+		if err := run(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if how == "whole" {
+		l.left, n = -1, 100
+	} else {
+		l.left = n
+	}
+	l.writes = 0
+	err := run(step)
+	whole := l.writes <= n && err == nil
+	if step < len(caps) && whole {
+		if ac, to := w.ac(), math.Min(sun, float64(caps[step])); math.Abs(ac-to) > w.slack {
+			t.Errorf("capped at %v, it gives %.0f W of %.0f W", caps[step], ac, sun)
+		}
+	}
+	l.left = -1
+	w.dev = open(t, l, w.cfg)
+	w.free()
+	time.Sleep(2 * time.Second)
+	if ac := w.ac(); math.Abs(ac-sun) > 1 {
+		t.Errorf("step %d cut after %d writes: free, it gives %.0f W of %.0f W", step, n, ac, sun)
+	}
+	return !whole
+}
+
 // A Fronius hybrid, of either kind and with either map, in any state before
 // take-over: its power goes straight to the target, and all that its owner had
 // set is as before.

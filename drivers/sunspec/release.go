@@ -229,8 +229,9 @@ func (c control) mine(k claim, on bool) bool {
 			(revertsTo(k, "WSetRvrt", "WSet") || revertsTo(k, "WSetPctRvrt", "WSetPct") || was != 0 && !k.cur.equal(k.old, c.timer))
 	case limit704, limit123:
 		// Only where nothing was proven yet, and no cap was found: one with a
-		// timer that has come since is the write whose proof was lost.
-		return on && !k.has && k.told == nil && timed && was == 0
+		// timer that has come since is the write whose proof was lost; one not in
+		// force, with a time armed since, is a write that was cut short.
+		return !k.has && k.told == nil && timed && was == 0 && (on || !k.cur.equal(k.old, c.timer))
 	case none:
 	}
 	return false
