@@ -28,7 +28,7 @@ test-deps: ## install the foreign parts that the whole-path tests use, where pos
 RACE = $$(if command -v gcc >/dev/null; then echo -race; elif [ -n "$$CI" ]; then echo -race; else echo "no C compiler: running without the race detector" >&2; fi)
 
 test: test-deps ## run every test, with the race detector
-	$(GO) test $(RACE) -shuffle=on -count=1 -timeout 15m ./...
+	@GO="$(GO)" ./scripts/test.sh $(RACE) -shuffle=on -count=1 -parallel 4 -timeout 15m ./...
 
 lint: ## formatting, vet, staticcheck, exhaustive switches, shell scripts
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -18,6 +18,7 @@ import (
 // control that never lapses: it is handed back, people are told, nothing is
 // taken in, and flexd goes on by itself once the disk does.
 func TestAStateThatCannotBeWrittenHandsBackAndHeals(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED: only root can mount a folder read-only")
 	}
