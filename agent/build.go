@@ -81,7 +81,7 @@ func (a *Agent) buildControl() {
 		Devices: devices, Settings: settings, Assets: allocation(cfg.Site, cfg.Assets),
 		ImportLimit: cfg.Site.ImportLimit, ExportLimit: cfg.Site.ExportLimit, Meter: cfg.Site.Meter, Delivery: delivery(cfg.Assets),
 		Plan: a.plan, Decide: allocate.Decide, Prepare: a.preparations, Standing: a.claims.standing(a.bench.standing), Board: a.board, Journal: a.db, Budget: wearBook{a.db}, Days: wearBook{a.db}, Distrusts: wearBook{a.db}, Zone: cfg.Site.Timezone, Lost: a.db.Lost(), Stamp: a.wall.Stamp, Steady: a.wall.Steady,
-		Quiet: a.devices.Quiet, Health: a.health, Log: a.log,
+		Quiet: a.devices.Quiet, Breaks: a.devices.Breaks, Health: a.health, Log: a.log,
 		OnReading: a.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
 }

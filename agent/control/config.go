@@ -120,6 +120,8 @@ type Config struct {
 	Stamp     func() flex.Stamp
 	Steady    func() time.Time // now, by a clock that is never stepped, as the Board's windows are told; nil: time.Now
 	Quiet     func(flex.DeviceID, time.Time)
+	// Breaks counts what may have left a write on its way to the device; nil: nothing does.
+	Breaks    func(flex.DeviceID) uint64
 	Health    Health
 	Log       *slog.Logger
 	OnReading func(flex.Reading)
@@ -199,6 +201,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Quiet == nil {
 		c.Quiet = func(flex.DeviceID, time.Time) {}
+	}
+	if c.Breaks == nil {
+		c.Breaks = func(flex.DeviceID) uint64 { return 0 }
 	}
 	if c.OnReading == nil {
 		c.OnReading = func(flex.Reading) {}

@@ -18,7 +18,9 @@
 //   - writes that wear out memory are counted by day, and beyond their budget
 //     only what hands the device back is written.
 //
-// A device is never under our control without an open entry.
+// A device is never under our control without an open entry. After a broken
+// connection the entry stays, marked as released, so that a write that arrives
+// late is known for ours.
 //
 // The planner never waits for a device or a disk. Each endpoint and unit has
 // one reconciler and one reader; a stop cuts into whatever they are waiting

@@ -44,6 +44,8 @@ type device struct {
 	intents   [][]flex.Register
 	before    func() // called before each write
 	ignores   bool
+	mute      bool // its registers tell nothing of control
+	verifies  []time.Time
 	gives     func(flex.Watts) flex.Watts // what it makes of a setpoint
 	foreign   *flex.Refusal
 	neutral   int
@@ -169,7 +171,7 @@ func (d *device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return flex.Snapshot{Device: d.id, At: time.Now(), Serial: "s-" + string(d.id), Controlled: d.told != nil, Foreign: d.foreign}, nil
+	return flex.Snapshot{Device: d.id, At: time.Now(), Serial: "s-" + string(d.id), Controlled: d.told != nil && !d.mute, Foreign: d.foreign}, nil
 }
 
 func (d *device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error) {
@@ -237,7 +239,9 @@ func (d *device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lapse()
-	return flex.Receipt{Device: d.id, At: time.Now(), Echo: d.told != nil && *d.told == t.Power, Holds: d.holds()}, nil
+	d.verifies = append(d.verifies, time.Now())
+	echo := d.told != nil && *d.told == t.Power
+	return flex.Receipt{Device: d.id, At: time.Now(), Echo: echo || d.mute, Holds: d.holds()}, nil
 }
 
 func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt, error) {
@@ -250,12 +254,15 @@ func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 	if d.left {
 		return flex.Receipt{Device: d.id, At: time.Now(), Foreign: true}, nil
 	}
-	d.told = nil
 	rec := flex.Receipt{Device: d.id, At: time.Now(), Echo: true}
+	if d.told != nil {
+		rec.Wrote = []flex.Register{{Addr: 1}}
+	}
+	d.told = nil
 	if d.arm != nil && d.armed {
 		d.armed = false
 		d.armings++
-		rec.Wrote = []flex.Register{*d.arm}
+		rec.Wrote = append(rec.Wrote, *d.arm)
 	}
 	return rec, nil
 }
@@ -373,8 +380,8 @@ func (j *journal) entry(id flex.DeviceID) flex.JournalEntry {
 func (j *journal) open(id flex.DeviceID) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, ok := j.entries[id]
-	return ok
+	e, ok := j.entries[id]
+	return ok && e.Released.At.IsZero()
 }
 
 // alarms remembers what is raised.

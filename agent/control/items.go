@@ -16,6 +16,7 @@ const (
 	CodeDeviceChanged  = "device_changed"
 	CodeDeviceOffline  = "device_offline"
 	CodeDeviceFailed   = "device_failed"
+	CodeLateWrite      = "late_write"
 	CodeContraryPower  = "contrary_power"
 	CodeStoreFailing   = "store_failing"
 	CodeNotDelivered   = "not_delivered"
@@ -37,6 +38,7 @@ func Items() []health.Item {
 		{Code: CodeDeviceChanged, Severity: health.Alarm, Title: "Another device answers than before"},
 		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device cannot be read"},
 		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
+		{Code: CodeLateWrite, Severity: health.Alarm, Title: "A free device took a setpoint that arrived late"},
 		{Code: CodeContraryPower, Severity: health.Alarm, Title: "A device does the contrary of what it was told"},
 		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
 		{Code: CodeNotDelivered, Severity: health.Alarm, Title: "An asset does not deliver what was instructed"},

@@ -39,7 +39,7 @@ func (b *book) set(e *flex.JournalEntry) uint64 {
 	if e != nil {
 		c := *e
 		c.For, c.Intent = slices.Clone(e.For), slices.Clone(e.Intent)
-		if b.want == nil {
+		if b.want == nil || !b.want.Released.At.IsZero() {
 			b.opened = b.version
 		}
 		e = &c

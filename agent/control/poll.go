@@ -151,6 +151,7 @@ func (s *slot) took(r flex.Reading, now time.Time, took time.Duration) {
 		s.c.Wake()
 	}
 	s.judge(r, now)
+	s.judgeFree(r, now)
 	s.notice(r)
 }
 

@@ -137,6 +137,7 @@ const (
 	unprove // journal that the cap on the way is not proven
 	apply
 	check
+	look // whether a write arrived late
 )
 
 // pick decides and, in the same breath, opens the conversation, so that no
@@ -154,8 +155,7 @@ func (s *slot) pick(ctx context.Context, now time.Time) (job, time.Time) {
 	case rest:
 		return job{}, time.Time{}
 	case drop:
-		s.entry = nil
-		s.book.set(nil)
+		s.drop()
 		return s.pickAgain()
 	case unprove:
 		s.unprove(target, now)
@@ -165,6 +165,8 @@ func (s *slot) pick(ctx context.Context, now time.Time) (job, time.Time) {
 	case release:
 		e := *s.entry
 		return s.job(ctx, true, func(ctx context.Context) { s.doRelease(ctx, e) }), time.Time{}
+	case look:
+		return s.job(ctx, false, s.doLook), time.Time{}
 	case prepare:
 		return s.job(ctx, false, s.doPrepare), time.Time{}
 	case apply:
@@ -202,6 +204,8 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 	switch {
 	case s.neutral:
 		return neutralise, s.retryAt
+	case s.belated != nil:
+		return release, s.retryAt
 	case !s.cmd.valid:
 		return rest, time.Time{}
 	case s.stands && (!asked || s.block != nil):
@@ -209,7 +213,7 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 	case s.entry != nil && !s.stands && (s.block != nil || !asked && !needed):
 		return drop, time.Time{}
 	case !asked && !needed:
-		return rest, time.Time{}
+		return s.nextLook(now)
 	case s.block != nil && s.block.Reason == flex.ReasonUnsupported:
 		return rest, time.Time{} // it will not learn it while the dispatch lasts
 	case s.block != nil:
@@ -220,6 +224,27 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 		return rest, time.Time{}
 	}
 	return s.nextWrite(want, now)
+}
+
+// drop closes an entry under which nothing was written; mu is held.
+func (s *slot) drop() {
+	s.entry = nil
+	if s.after != nil {
+		s.book.set(&s.after.entry)
+		return
+	}
+	s.book.set(nil)
+}
+
+// nextLook is for a device that is free.
+func (s *slot) nextLook(now time.Time) (action, time.Time) {
+	if s.after == nil {
+		return rest, time.Time{}
+	}
+	if end, quiet := s.quiet(now); quiet {
+		return look, end
+	}
+	return look, s.after.at
 }
 
 // nextWrite is for a device that is to be controlled and whose entry is on

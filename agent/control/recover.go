@@ -72,6 +72,9 @@ func (c *Controller) adopt(ctx context.Context) error {
 	running, holds := c.cfg.Board.Running(), c.cfg.Board.Holds()
 	for _, e := range entries {
 		s := c.byID[e.Device]
+		if s == nil && !e.Released.At.IsZero() {
+			continue // nothing is owed to it
+		}
 		if s == nil {
 			c.orphan(e)
 			continue
@@ -125,6 +128,12 @@ func (c *Controller) serving(id flex.DeviceID, running []flex.Dispatch) []flex.I
 func (s *slot) adopt(e flex.JournalEntry, wanted, serving []flex.InstructionID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !e.Released.At.IsZero() {
+		s.resumeWatch(e, time.Now())
+		s.book.found(e)
+		return
+	}
+	s.broke = true // the process that wrote is gone with its connection
 	for _, id := range serving {
 		if !slices.Contains(e.For, id) {
 			e.For = append(slices.Clone(e.For), id)

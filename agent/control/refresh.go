@@ -21,6 +21,9 @@ type before struct {
 // intend notes, before a write, that it may stand from now on; mu is held.
 func (s *slot) intend(t flex.Target) before {
 	b := before{stands: s.stands, served: map[flex.InstructionID]served{}}
+	if !s.stands {
+		s.breaks, s.broke, s.after = s.c.cfg.Breaks(s.id()), s.after != nil && s.after.looks < len(lookAfter), nil
+	}
 	s.stands, s.trying, s.unsure = true, t, false
 	for _, id := range t.Dispatch {
 		v := s.of(id)
@@ -190,13 +193,14 @@ func (s *slot) proven(t flex.Target, rec flex.Receipt) {
 // detail is what a later process needs to go on with the entry.
 type detail struct {
 	Target flex.Target `json:"target"`
+	Free   *freely     `json:"free,omitempty"` // once it is released
 }
 
 // describe puts a target into the entry. A target marshals: it holds no
 // floats, channels or functions.
 func describe(e *flex.JournalEntry, t flex.Target) {
 	t.Whys = nil
-	if raw, err := json.Marshal(detail{t}); err == nil {
+	if raw, err := json.Marshal(detail{Target: t}); err == nil {
 		e.Detail = raw
 	}
 }
@@ -240,6 +244,10 @@ func (s *slot) unprove(t flex.Target, now time.Time) {
 
 // doPrepare journals what is found, ahead of the first write.
 func (s *slot) doPrepare(ctx context.Context) {
+	s.doLook(ctx) // what arrived late must not pass for the state that was found
+	if s.owing() {
+		return
+	}
 	snap, err := s.dev.Snapshot(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()

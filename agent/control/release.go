@@ -18,14 +18,19 @@ func (s *slot) doRelease(ctx context.Context, e flex.JournalEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wore(free(s.id()), rec)
+	if s.belated != nil && len(rec.Wrote) > 0 {
+		s.belated.ours = true
+	}
 	switch {
 	case err != nil:
 		s.failed(err.Error())
 	case rec.Foreign:
+		s.sayLate(rec)
 		s.released(rec)
 		s.meddled = time.Now()
 		s.c.cfg.Health.Raise(CodeForeignWrite, string(s.id()), fmt.Sprintf("%s was changed by others since our last write and is left alone: %s", s.id(), problems(rec.Problems)))
 	case rec.Echo:
+		s.sayLate(rec)
 		s.released(rec)
 	default:
 		s.failed(fmt.Sprintf("%s is not handed back: %s", s.id(), problems(rec.Problems)))
@@ -40,8 +45,9 @@ func (s *slot) released(rec flex.Receipt) {
 		at = time.Now().UTC()
 	}
 	s.c.log.Info("a device is handed back", "device", s.id(), "for", s.entry.For, "foreign", rec.Foreign)
+	kept := s.watch(*s.entry, time.Now())
 	s.entry = nil
-	s.book.set(nil)
+	s.book.set(kept)
 	s.stands, s.unsure, s.lost, s.suspect = false, false, false, false
 	s.told, s.power, s.proof = free(s.id()), 0, flex.Proof{}
 	s.deliver, s.badSince, s.changed, s.sentAt = nil, time.Time{}, time.Time{}, time.Time{}
@@ -148,8 +154,7 @@ func (c *Controller) Shutdown(ctx context.Context, release bool) error {
 			s.cmd = command{valid: true, target: free(s.id())}
 			s.retryAt, s.retry = time.Time{}, 0
 			if s.entry != nil && !s.stands {
-				s.entry = nil
-				s.book.set(nil)
+				s.drop()
 			}
 		} else {
 			s.cmd = command{} // nothing more

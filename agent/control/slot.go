@@ -71,9 +71,13 @@ type slot struct {
 	// controlled for a dispatch any more.
 	distrusted *flex.Distrust
 	wearing    thrift
-	neutral    bool      // bring to neutral first: the journal was lost
-	dueSince   time.Time // since when a release is due
-	retryAt    time.Time // after a failure, not before
+	after      *aftermath // of a release that followed a broken connection
+	breaks     uint64     // of the connection, before the first write
+	broke      bool       // it has broken since, whatever is counted
+	belated    *belated   // it was free, and is released once more
+	neutral    bool       // bring to neutral first: the journal was lost
+	dueSince   time.Time  // since when a release is due
+	retryAt    time.Time  // after a failure, not before
 	retry      time.Duration
 	fails      int           // writes that failed in a row
 	aside      time.Duration // its part goes to others for so long, since it takes no setpoint

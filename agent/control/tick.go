@@ -183,7 +183,7 @@ func (s *slot) hand(cmd command) {
 
 // noteDue keeps the time since when a release is due; mu is held.
 func (s *slot) noteDue(now time.Time) {
-	due := s.neutral || s.stands && (s.block != nil || s.cmd.valid && !wanted(s.cmd.target))
+	due := s.neutral || s.belated != nil || s.stands && (s.block != nil || s.cmd.valid && !wanted(s.cmd.target))
 	s.due.Store(due)
 	switch {
 	case !due:

@@ -196,6 +196,9 @@ type JournalEntry struct {
 	Opened   Stamp           `json:"opened"`
 	For      []InstructionID `json:"for,omitempty"`
 	Detail   json.RawMessage `json:"detail,omitempty"`
+	// Released tells that nothing is owed any more, and that the device is
+	// watched: a write of ours may still arrive, since the connection broke.
+	Released Stamp `json:"released,omitzero"`
 }
 
 // Proof tells the three words apart for one device at one time: echo (the
