@@ -154,7 +154,7 @@ func (v *view) Instructions(ctx context.Context, limit int) ([]local.Instruction
 	}
 	checked, out := v.checked(flex.PreflightInstruction), make([]local.Instruction, len(list))
 	for i, r := range list {
-		out[i] = local.Instruction{Record: r, Preflight: checked[string(r.ID)]}
+		out[i] = local.Instruction{Record: r, Outcome: local.OutcomeOf(r), Preflight: checked[string(r.ID)]}
 	}
 	return out, nil
 }
@@ -171,6 +171,10 @@ func (v *view) Detail(ctx context.Context, id flex.InstructionID) (local.Detail,
 	d := local.Detail{Record: rec, Preflight: v.checked(flex.PreflightInstruction)[string(id)]}
 	if p, ok := v.a.control.Progress()[id]; ok {
 		d.Progress = &p
+	}
+	d.Outcome = local.OutcomeOf(rec)
+	if d.Progress != nil {
+		d.Outcome = local.OutcomeOf(rec.Counted(d.Progress.Energy))
 	}
 	if n, ok, err := v.a.db.Notice(rec.Notification); err == nil && ok {
 		d.Notice = &n

@@ -41,6 +41,7 @@ type Controller struct {
 	known   bool                             // the journal was read
 	closed  bool
 	missed  map[flex.AssetID]*missing // written by the planner alone
+	energy  tallies                   // likewise
 	stop    context.CancelFunc        // of Run
 	stopped chan struct{}             // closes when Run has ended
 
@@ -56,7 +57,7 @@ type alert struct{ code, subject string }
 func New(cfg Config) *Controller {
 	cfg = cfg.withDefaults()
 	c := &Controller{cfg: cfg, log: cfg.Log, byID: map[flex.DeviceID]*slot{}, wake: make(chan struct{}, 1), distrusts: make(chan struct{}, 1), ready: make(chan struct{}),
-		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}, missed: map[flex.AssetID]*missing{}}
+		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}, missed: map[flex.AssetID]*missing{}, energy: newTallies()}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
 	c.daily = &daily{zone: cfg.Zone, days: map[flex.DeviceID]*day{}}

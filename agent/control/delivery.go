@@ -64,11 +64,13 @@ func (c *Controller) judgeAssets(in allocate.Input, plan allocate.Plan) {
 		}
 		c.desk.asked = ds
 		if len(ds) == 0 || a.Control == allocate.Observe {
+			c.count(in.Now, a.ID, nil, 0, 0, "", false)
 			c.judged(a.ID, nil)
 			continue
 		}
 		c.judgeAsset(in, plan, a, ds, asked)
 	}
+	c.forgetCounted(in.Dispatches)
 }
 
 // judgeAsset follows one asset while it is asked for power.
@@ -88,6 +90,7 @@ func (c *Controller) judgeAsset(in allocate.Input, plan allocate.Plan, a *alloca
 	}
 	rule := c.cfg.Delivery[a.ID].withDefaults()
 	got, how, read := delivered(in, a, ds, asked)
+	c.count(in.Now, a.ID, ds, asked, got, how, read)
 	lack := asked - got
 	if asked < 0 {
 		lack = -lack

@@ -176,3 +176,68 @@ func TestLessThanAskedIsNotDelivered(t *testing.T) {
 		})
 	}
 }
+
+// What was asked is counted against what was measured, and what nobody
+// measured is told apart.
+func TestEnergyIsCountedAgainstWhatWasAsked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		r.start()
+		defer r.kill()
+		time.Sleep(5 * time.Second)
+		begin := time.Now().Add(10 * time.Second)
+		order := wants("i1", d, 5000, begin, begin.Add(10*time.Minute))
+		r.board.change(func(b *board) { b.running = []flex.Dispatch{order} })
+		time.Sleep(10*time.Second + 5*time.Minute)
+		d.set(func(d *device) { d.ignores = true })
+		time.Sleep(2 * time.Minute)
+		d.set(func(d *device) { d.offline = true })
+		time.Sleep(4 * time.Minute)
+		got := r.c.Progress()["i1"].Energy
+		if len(got) != 1 || got[0].Asked != 5000*600 || got[0].Followed != 600 || got[0].By != "by its devices" {
+			t.Fatalf("counted %+v", got)
+		}
+		// 5 min at 5 kW, then 2 min and what is still fresh of it at -200 W
+		if e := got[0]; e.Unmeasured < 5000*140 || e.Unmeasured > 5000*160 || e.Delivered < 1_465_000 || e.Delivered > 1_475_000 {
+			t.Errorf("counted %+v", e)
+		}
+		r.board.change(func(b *board) { b.running = nil })
+		time.Sleep(2 * time.Second)
+		if got := r.c.Progress()["i1"].Energy; len(got) != 0 {
+			t.Errorf("kept %+v of a dispatch that is off the board", got)
+		}
+	})
+}
+
+// Nobody sees what a device does that does not answer: it shows its last value
+// with its age, and is never told to deliver.
+func TestAnOfflineDeviceIsNeverDelivering(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		r.start()
+		defer r.kill()
+		r.board.change(func(b *board) {
+			b.running = []flex.Dispatch{wants("i1", d, 5000, time.Now(), time.Now().Add(time.Minute))}
+		})
+		time.Sleep(40 * time.Second)
+		if st := r.c.Status()[0]; st.Proof.DeliverAt.IsZero() || st.ReadingAge > 2 {
+			t.Fatalf("while it answers: %+v", st)
+		}
+		d.set(func(d *device) { d.offline = true })
+		time.Sleep(15 * time.Second)
+		st := r.c.Status()[0]
+		if st.Online || !st.Proof.DeliverAt.IsZero() || !st.Proof.ActingAt.IsZero() || st.Proof.EchoAt.IsZero() {
+			t.Errorf("online %v, proof %+v", st.Online, st.Proof)
+		}
+		if st.Reading == nil || st.ReadingAge < 10 || st.ReadingAge > 17 {
+			t.Errorf("reading %+v, %v s old", st.Reading, st.ReadingAge)
+		}
+		due := time.Now().Add(5 * time.Second)
+		time.Sleep(40 * time.Second)
+		if st = r.c.Status()[0]; !st.ReleaseOwed || st.OwedSince.Sub(due).Abs() > 2*time.Second {
+			t.Errorf("owed %v since %v, due at %v", st.ReleaseOwed, st.OwedSince, due)
+		}
+	})
+}

@@ -45,6 +45,7 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 		} else {
 			p.DeliverAt = time.Time{} // what was told is given, and less was told than asked
 		}
+		p.Energy = c.energy.of(id)
 		out[id] = p
 	}
 	return out

@@ -182,10 +182,16 @@ func (s *slot) status() flex.DeviceStatus {
 	}
 	if s.reading != nil {
 		r := *s.reading
-		st.Reading = &r
+		st.Reading, st.ReadingAge = &r, flex.InSeconds(max(0, time.Since(r.At)))
 	}
 	if s.stands {
 		st.Proof = s.proof
+	}
+	if !st.Online { // nobody sees what it does
+		st.Proof.ActingAt, st.Proof.DeliverAt = time.Time{}, time.Time{}
+	}
+	if st.ReleaseOwed {
+		st.OwedSince = putOff(s.dueSince, s.c.stepped()).UTC()
 	}
 	st.Interference = s.interference(time.Now())
 	if s.set.Cycles > 0 {

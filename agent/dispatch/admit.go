@@ -254,8 +254,16 @@ func ackOf(rec flex.Record, state string, fact flex.Stamp, text string) flex.Ack
 	ack := flex.Ack{Notification: rec.Notification, Instruction: rec.ID, Revision: rec.Revision, State: state,
 		Conditions: slices.Clone(rec.Conditions), Reason: rec.Reason, Text: text, FactAt: fact.At,
 		Shares: rec.Shares, ShareHash: rec.ShareHash, Window: &w, Test: rec.Instruction.Test}
+	ack.History = slices.Clone(rec.History)
 	if state == string(flex.Admitted) {
 		ack.Baselines = rec.Baselines
+	}
+	if rec.State.Final() {
+		ack.Energy = flex.EnergyTotal(rec.Energy)
+		if late, ok := rec.ReleaseLate(); ok {
+			s := flex.InSeconds(late)
+			ack.ReleaseLate = &s
+		}
 	}
 	return ack
 }

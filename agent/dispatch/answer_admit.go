@@ -162,7 +162,7 @@ func revise(o flex.Offer, rec flex.Record, c Context, text string) Verdict {
 		rec.Begun = flex.Stamp{}
 	}
 	if to == flex.Scheduled {
-		rec.FirstWrite, rec.EchoAt, rec.ActingAt, rec.DeliverAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		rec.FirstWrite, rec.EchoAt, rec.ActingAt, rec.DeliverAt, rec.Energy = time.Time{}, time.Time{}, time.Time{}, time.Time{}, nil
 	}
 	v := Verdict{Note: fmt.Sprintf("instruction %s changed, %s", rec.ID, text)}
 	v.Acks = []flex.Ack{ackOf(rec, string(flex.Admitted), c.Now, text)}

@@ -99,6 +99,9 @@ func overtaken(o flex.Offer, offers []flex.Offer) bool {
 // carry commits a verdict and shows what it changes to control.
 func (e *Engine) carry(ctx context.Context, offers []flex.Offer, v Verdict, now flex.Stamp, by string) error {
 	v.Records = hush(v.Records)
+	for i, r := range v.Records {
+		v.Records[i] = r.Chronicle(now.At, e.latch.lastSeen(r.ID, now.At, time.Now()))
+	}
 	ch := flex.Changes{Records: v.Records, Tombstones: v.Tombstones}
 	for _, a := range v.Acks {
 		if err := announce(&ch, now, a); err != nil {

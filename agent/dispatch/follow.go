@@ -18,13 +18,7 @@ const mostLead = 30 * time.Second
 // over tells whether the record asks for nothing any more at now.
 func over(rec flex.Record, now time.Time) bool { return !now.Before(endsAt(rec)) }
 
-// endsAt is when the record stops asking.
-func endsAt(rec flex.Record) time.Time {
-	if end := rec.Window.End; rec.StopAt.IsZero() || end.Before(rec.StopAt) && !end.IsZero() {
-		return end
-	}
-	return rec.StopAt
-}
+func endsAt(rec flex.Record) time.Time { return rec.Ends() }
 
 // Follow turns what control has seen into the record's next state and
 // conditions. known tells whether control knows the dispatch at all. It is
@@ -72,7 +66,7 @@ func gatherFacts(rec flex.Record, p flex.Progress) flex.Record {
 			*f.to = f.seen
 		}
 	}
-	return rec
+	return rec.Counted(p.Energy)
 }
 
 func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.Record, error) {

@@ -121,15 +121,7 @@ func (c course) same(r flex.Record) bool {
 func (c course) onto(r flex.Record) flex.Record {
 	d, by := c.dispatch, c.dispatch.Moved-r.Moved
 	r.Begun, r.Moved, r.Window, r.StopAt, r.Baselines = c.begun, d.Moved, d.Window, d.StopAt, d.Baselines
-	if by == 0 {
-		return r
-	}
-	for _, t := range []*time.Time{&r.FirstWrite, &r.EchoAt, &r.ActingAt, &r.DeliverAt, &r.ReleasedAt} {
-		if !t.IsZero() {
-			*t = t.Round(0).Add(by)
-		}
-	}
-	return r
+	return r.Later(by)
 }
 
 // shown tells facts in what the wall clock shows now: each was stamped by the

@@ -34,6 +34,18 @@ func (l latch) hold(old, next flex.Record, now time.Time) flex.Record {
 	return next
 }
 
+// lastSeen tells when a condition of the instruction was last seen, by the wall
+// clock; the steady one has steady.
+func (l latch) lastSeen(id flex.InstructionID, wall, steady time.Time) func(flex.Condition) time.Time {
+	return func(c flex.Condition) time.Time {
+		seen, ok := l[id][c]
+		if !ok {
+			return time.Time{}
+		}
+		return wall.Add(seen.Sub(steady))
+	}
+}
+
 func (l latch) forget(id flex.InstructionID) { delete(l, id) }
 
 // follow turns what control has seen into committed transitions.
@@ -79,13 +91,24 @@ func (e *Engine) follow(ctx context.Context) error {
 func changed(a, b flex.Record) bool {
 	return len(a.Steps) != len(b.Steps) || !sameConditions(a, b) || !courseOf(a).same(b) ||
 		!a.FirstWrite.Equal(b.FirstWrite) || !a.EchoAt.Equal(b.EchoAt) ||
-		!a.ActingAt.Equal(b.ActingAt) || !a.DeliverAt.Equal(b.DeliverAt)
+		!a.ActingAt.Equal(b.ActingAt) || !a.DeliverAt.Equal(b.DeliverAt) || counted(b)-counted(a) >= countEvery
+}
+
+// countEvery is how much of the energy account a power cut may cost.
+const countEvery = time.Minute
+
+// counted is how much time a record's energy accounts cover.
+func counted(r flex.Record) (sum time.Duration) {
+	for _, e := range r.Energy {
+		sum += e.Followed.Duration()
+	}
+	return sum
 }
 
 // record commits the new face of a record with an acknowledgement per step,
 // or one for a change of conditions.
 func (e *Engine) record(ctx context.Context, old, next flex.Record, now flex.Stamp) error {
-	next = hush([]flex.Record{next})[0]
+	next = hush([]flex.Record{next})[0].Chronicle(now.At, e.latch.lastSeen(next.ID, now.At, time.Now()))
 	ch := flex.Changes{Records: []flex.Record{next}}
 	var lines []string
 	for _, st := range next.Steps[len(old.Steps):] {

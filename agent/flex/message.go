@@ -45,6 +45,12 @@ type Ack struct {
 	Window       *Window        `json:"window,omitempty"`
 	Baselines    []Baseline     `json:"baselines,omitempty"` // frozen with it; in the step admitted only
 	Test         bool           `json:"test,omitempty"`      // of a rehearsal: nobody asked for it
+	// History keeps every condition so far with its beginning and its end.
+	History []Spell `json:"history,omitempty"`
+	// Of the last step alone: by how much the release was late, and what was
+	// asked of each asset and given.
+	ReleaseLate *Seconds `json:"release_late_s,omitempty"`
+	Energy      []Energy `json:"energy,omitempty"`
 }
 
 // Event is the body of up/event: an alarm or notice, raised or cleared.

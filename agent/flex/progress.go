@@ -26,6 +26,8 @@ type Progress struct {
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 	Overridden bool      `json:"overridden,omitempty"` // a hold outranks it now
 	Observed   bool      `json:"observed,omitempty"`   // control: observe
+	// Energy is counted per asset while it is asked for power.
+	Energy []Energy `json:"energy,omitempty"`
 }
 
 // DeviceStatus is one device as people and the fleet see it.
@@ -37,12 +39,17 @@ type DeviceStatus struct {
 	Online   bool      `json:"online"`
 	Plate    Nameplate `json:"plate"`
 	Reading  *Reading  `json:"reading,omitempty"`
-	Target   Target    `json:"target"`
-	Proof    Proof     `json:"proof"`
+	// ReadingAge is how old the reading is: of a device that does not answer it
+	// is the last one.
+	ReadingAge Seconds `json:"reading_age_s,omitempty"`
+	Target     Target  `json:"target"`
+	Proof      Proof   `json:"proof"`
 	// Held tells that the journal is open: a release is owed some day.
 	Held bool `json:"held,omitempty"`
 	// ReleaseOwed tells that the release was due and is not proven yet.
 	ReleaseOwed bool `json:"release_owed,omitempty"`
+	// OwedSince is when it was due.
+	OwedSince time.Time `json:"owed_since,omitzero"`
 	// Interference is the latest change by others, while it matters.
 	Interference *Interference `json:"interference,omitempty"`
 	// Wear counts today's writes to persistent registers.

@@ -110,12 +110,16 @@ type Record struct {
 	// that its repetition is not announced again.
 	Declined string `json:"declined,omitempty"`
 	// Facts for the summary: filled as they become known.
-	FirstWrite time.Time    `json:"first_write,omitzero"`
-	EchoAt     time.Time    `json:"echo_at,omitzero"`
-	ActingAt   time.Time    `json:"acting_at,omitzero"`
-	DeliverAt  time.Time    `json:"delivered_at,omitzero"`
-	ReleasedAt time.Time    `json:"released_at,omitzero"`
-	Steps      []Transition `json:"steps"`
+	FirstWrite time.Time `json:"first_write,omitzero"`
+	EchoAt     time.Time `json:"echo_at,omitzero"`
+	ActingAt   time.Time `json:"acting_at,omitzero"`
+	DeliverAt  time.Time `json:"delivered_at,omitzero"`
+	ReleasedAt time.Time `json:"released_at,omitzero"`
+	// History keeps every condition with its beginning and its end.
+	History []Spell `json:"history,omitempty"`
+	// Energy is what was asked of each asset, and given; see EnergyTotal.
+	Energy []Energy     `json:"energy,omitempty"`
+	Steps  []Transition `json:"steps"`
 }
 
 // Dispatch is what control needs to know of the record.

@@ -135,7 +135,9 @@ func TestThePageInABrowser(t *testing.T) {
 			b.t = t
 			b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": tc.width, "height": tc.height, "deviceScaleFactor": 1, "mobile": tc.width < 500}, nil)
 			b.call("Page.navigate", map[string]any{"url": addr + "/"}, nil)
-			want := []string{"harwell-01", ">live<", "bat1", "controlled", "delivered", "disp-4711", "5.00 kW", "pre-flight at risk", `class="alarm">clock untrusted: it is 1h0m0s behind a.example`, "asset a is held by ann", `data-line="target"`, `data-line="measured"`}
+			want := []string{"harwell-01", ">live<", "bat1", "controlled", "delivered", "disp-4711", "5.00 kW", "pre-flight at risk", `class="alarm">clock untrusted: it is 1h0m0s behind a.example`, "asset a is held by ann",
+				"was 4.98 kW 5 min ago", `class="row dim"`, ">not known<", "its release is owed since", "was device_failed", "the site's limit",
+				"the release was proven 95 s after it was due", "a: asked 5.000 kWh, delivered 4.900 kWh at meter grid", `data-line="target"`, `data-line="measured"`}
 			missing := want
 			for end := time.Now().Add(20 * time.Second); len(missing) > 0 && time.Now().Before(end); {
 				dom := b.eval("document.documentElement.outerHTML")

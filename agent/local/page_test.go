@@ -114,10 +114,14 @@ func scene() *fullSite {
 	return &fullSite{point: Point{At: now, Target: &w, Measured: &m, Meter: &g},
 		status: Status{Site: "harwell-01", Version: "v1", Clock: flex.ClockUntrusted, Time: clock.State{Trust: flex.ClockUntrusted, Why: "it is 1h0m0s behind a.example, b.example: let chrony or systemd-timesyncd synchronise it"}, Ready: true, At: now, Devices: []flex.DeviceStatus{{
 			ID: "bat1", Role: flex.RoleStorage, Online: true, Held: true, Reading: &flex.Reading{Power: &m, SoC: &soc},
-			Target: flex.Target{Order: flex.OrderSet, Power: w}, Proof: flex.Proof{EchoAt: now, ActingAt: now, DeliverAt: now}}}},
+			Target: flex.Target{Order: flex.OrderSet, Power: w}, Proof: flex.Proof{EchoAt: now, ActingAt: now, DeliverAt: now}}, {
+			ID: "bat2", Role: flex.RoleStorage, ReleaseOwed: true, OwedSince: now.Add(-time.Minute), Reading: &flex.Reading{Power: &m}, ReadingAge: 300,
+			Target: flex.Target{Order: flex.OrderSet, Power: w}, Proof: flex.Proof{EchoAt: now, DeliverAt: now}}}},
 		record: flex.Record{ID: "disp-4711", State: flex.Active, Shares: []flex.AssetShare{{Asset: "a", Power: w}},
-			Window: flex.Window{Start: now, End: now.Add(time.Hour)}, EchoAt: now,
-			Steps: []flex.Transition{{State: flex.Admitted}, {State: flex.Scheduled}, {State: flex.Active}}}}
+			Window: flex.Window{Start: now, End: now.Add(time.Hour)}, EchoAt: now, Conditions: []flex.Condition{flex.Partial}, ReleasedAt: now.Add(time.Hour + 95*time.Second),
+			History: []flex.Spell{{Condition: flex.Partial, From: now, Text: "the site's limit"}, {Condition: flex.DeviceFailed, From: now, To: now}},
+			Energy:  []flex.Energy{{Asset: "a", Asked: 18_000_000, Delivered: 17_640_000, By: "at meter grid", Followed: 3600}},
+			Steps:   []flex.Transition{{State: flex.Admitted}, {State: flex.Scheduled}, {State: flex.Active}}}}
 }
 
 // fullSite shows a scene.
@@ -130,7 +134,7 @@ type fullSite struct {
 
 func (s *fullSite) Status(context.Context) (Status, error) { return s.status, nil }
 func (s *fullSite) Instructions(context.Context, int) ([]Instruction, error) {
-	return []Instruction{{Record: s.record}}, nil
+	return []Instruction{{Record: s.record, Outcome: OutcomeOf(s.record)}}, nil
 }
 func (s *fullSite) Obligations(context.Context, time.Duration) ([]Obligation, error) {
 	w := flex.Window{Start: s.status.At.Add(time.Hour), End: s.status.At.Add(2 * time.Hour)}

@@ -102,15 +102,37 @@ type Obligation struct {
 	Preflight *flex.Preflight `json:"preflight,omitempty"`
 }
 
+// Outcome is what came of an instruction: by how much its release was late,
+// and what was asked of each asset and given so far.
+type Outcome struct {
+	ReleaseLate *flex.Seconds `json:"release_late_s,omitempty"`
+	Energy      []flex.Energy `json:"energy,omitempty"`
+}
+
+// OutcomeOf sums a record up, nil while there is nothing to tell.
+func OutcomeOf(r flex.Record) *Outcome {
+	o := Outcome{Energy: flex.EnergyTotal(r.Energy)}
+	if late, ok := r.ReleaseLate(); ok {
+		s := flex.InSeconds(late)
+		o.ReleaseLate = &s
+	}
+	if o.ReleaseLate == nil && len(o.Energy) == 0 {
+		return nil
+	}
+	return &o
+}
+
 // Instruction is the life of one with the latest check before its start.
 type Instruction struct {
 	flex.Record
+	Outcome   *Outcome        `json:"outcome,omitempty"`
 	Preflight *flex.Preflight `json:"preflight,omitempty"`
 }
 
 // Detail is one instruction with everything known about it.
 type Detail struct {
 	Record   flex.Record    `json:"record"`
+	Outcome  *Outcome       `json:"outcome,omitempty"`
 	Progress *flex.Progress `json:"progress,omitempty"`
 	Notice   *flex.Notice   `json:"notice,omitempty"`
 	Sights   []flex.Sight   `json:"sights,omitempty"` // when it came by which door

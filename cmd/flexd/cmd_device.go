@@ -173,7 +173,7 @@ func deviceList(ctx context.Context, o *options) error {
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "DEVICE\tROLE\tADDRESS\tUNIT\tSTATE\tPOWER\tSoC\tMODEL")
 		for _, d := range st.Devices {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s %s\n", d.ID, d.Role, d.Endpoint, d.Unit, deviceState(d), power(d.Reading), soc(d.Reading), d.Plate.Manufacturer, d.Plate.Model)
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s %s\n", d.ID, d.Role, d.Endpoint, d.Unit, deviceState(d), powerOf(d), soc(d.Reading), d.Plate.Manufacturer, d.Plate.Model)
 		}
 		_ = tw.Flush()
 	})

@@ -110,7 +110,7 @@ func watchText(w io.Writer, look watched, before []uint16) {
 				limit = r.Limit.String()
 			}
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, deviceState(d), power(d.Reading), soc(d.Reading), limit, target(d.Target), age)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, deviceState(d), powerOf(d), soc(d.Reading), limit, target(d.Target), age)
 	}
 	_ = tw.Flush()
 }

@@ -138,6 +138,9 @@ func instructionsText(w io.Writer, list []local.Instruction) {
 
 func conditions(r flex.Record) string {
 	words := slices.Clone(r.Conditions)
+	for _, c := range pastConditions(r) {
+		words = append(words, "was "+c)
+	}
 	if r.Instruction.Test {
 		words = slices.Insert(words, 0, "TEST")
 	}
@@ -191,6 +194,7 @@ func detailText(w io.Writer, d local.Detail) {
 	if len(r.Conditions) > 0 {
 		fmt.Fprintf(w, "  conditions    %s\n", ids(r.Conditions))
 	}
+	historyText(w, r)
 	if r.Reason != "" {
 		fmt.Fprintf(w, "  reason        %s: %s\n", r.Reason, r.Text)
 	}
@@ -222,6 +226,8 @@ func detailText(w io.Writer, d local.Detail) {
 	proofLine(w, "acting", r.ActingAt, r.Window.Start)
 	proofLine(w, "delivered", r.DeliverAt, r.Window.Start)
 	proofLine(w, "released", r.ReleasedAt, time.Time{})
+	lateText(w, d.Outcome)
+	energyText(w, d)
 	if p := d.Progress; p != nil && p.Measured != nil {
 		fmt.Fprintf(w, "  measured now  %s\n", *p.Measured)
 	}

@@ -59,7 +59,7 @@ func statusText(w io.Writer, st local.Status) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "DEVICE\tROLE\tSTATE\tPOWER\tSoC\tTARGET\tPROOF\tMODEL")
 	for _, d := range st.Devices {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.Role, deviceState(d), power(d.Reading), soc(d.Reading),
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.Role, deviceState(d), powerOf(d), soc(d.Reading),
 			target(d.Target), proof(d), strings.TrimSpace(d.Plate.Manufacturer+" "+d.Plate.Model))
 	}
 	_ = tw.Flush()
@@ -205,6 +205,21 @@ func power(r *flex.Reading) string {
 		return "-"
 	}
 	return r.Power.String()
+}
+
+// stale is from when on a power is told with its age.
+const stale = 10 * time.Second
+
+// powerOf is the device's last power; with its age where it is not of now.
+func powerOf(d flex.DeviceStatus) string {
+	if d.Reading == nil || d.Reading.Power == nil {
+		return "-"
+	}
+	age := d.ReadingAge.Duration()
+	if d.Online && age < stale {
+		return d.Reading.Power.String()
+	}
+	return fmt.Sprintf("was %s %s ago", d.Reading.Power, age.Round(time.Second))
 }
 
 func soc(r *flex.Reading) string {

@@ -106,6 +106,10 @@ func reasonsText(w io.Writer, d local.Reasons) {
 	case !d.Known:
 		fmt.Fprintf(w, "  %s: nothing is known of it at that time\n", d.Device)
 		return
+	case t.Order == flex.OrderNone && len(t.Whys) == 0 && d.Status != nil && (d.Status.ReleaseOwed || d.Status.Held):
+		fmt.Fprintf(w, "  %s: nobody asks, since %s\n", d.Device, stamp(d.Since))
+		owedText(w, *d.Status)
+		return
 	case t.Order == flex.OrderNone && len(t.Whys) == 0:
 		fmt.Fprintf(w, "  %s: nobody asks: the device belongs to itself, since %s\n", d.Device, stamp(d.Since))
 		return
@@ -123,10 +127,30 @@ func reasonsText(w io.Writer, d local.Reasons) {
 		fmt.Fprintf(w, "    %-12s %9s  %s\n", y.Who, y.Power, y.Text)
 	}
 	if s := d.Status; s != nil {
-		fmt.Fprintf(w, "    proof: %s; measured %s", proof(*s), power(s.Reading))
+		fmt.Fprintf(w, "    proof: %s; measured %s", proof(*s), powerOf(*s))
 		if !d.Lapses.IsZero() {
 			fmt.Fprintf(w, "; falls back by itself at %s unless renewed", stamp(d.Lapses))
 		}
 		fmt.Fprintln(w)
+		owedText(w, *s)
 	}
+}
+
+// owedText tells that a device is, or may be, still under control though
+// nobody asks for it any more.
+func owedText(w io.Writer, s flex.DeviceStatus) {
+	switch {
+	case s.ReleaseOwed:
+		fmt.Fprintf(w, "    RELEASE OWED since %s: it may still do what it was told last; flexd tries until it is proven to be handed back", stamp(s.OwedSince))
+		if s.Error != "" {
+			fmt.Fprintf(w, "; now: %s", s.Error)
+		}
+		fmt.Fprintln(w)
+	case s.Held && !wanted(s.Target):
+		fmt.Fprintln(w, "    it is being handed back")
+	}
+}
+
+func wanted(t flex.Target) bool {
+	return !t.Observe && (t.Order == flex.OrderSet || t.Order == flex.OrderCap)
 }

@@ -1,0 +1,103 @@
+package dispatch
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"flexd/agent/flex"
+)
+
+// What went wrong is told afterwards as during it: every condition with its
+// beginning and its end, how late the release was, and the energy.
+func TestTheRecordKeepsWhatWentWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		led := newLedger()
+		r := newRig(t, led, nil)
+		o := soon("i1", 10*time.Second)
+		start, end := o.Instruction.Window.Start, o.Instruction.Window.End
+		within := func(from, to time.Duration) bool {
+			now := time.Now()
+			return !now.Before(start.Add(from)) && now.Before(start.Add(to))
+		}
+		var counted flex.Seconds
+		r.hands.extra = func(p *flex.Progress) {
+			p.Missing, p.MissingReason, p.MissingText, p.Failed, p.Energy = 0, "", "", nil, nil
+			if within(5*time.Second, 15*time.Second) {
+				p.Missing, p.MissingReason, p.MissingText = 500, flex.ReasonSiteLimit, "the site's limit leaves 500 W less"
+			}
+			if within(40*time.Second, time.Minute) {
+				p.Failed = []flex.DeviceID{"bat1"}
+			}
+			if within(0, 2*time.Minute) {
+				counted = flex.InSeconds(min(time.Since(start), time.Minute))
+			}
+			p.Energy = []flex.Energy{{Asset: "a1", Account: 7, Asked: 600, Delivered: 500, Followed: counted}}
+		}
+		r.hands.stuck = true
+		r.take(o, 1)
+		time.Sleep(2 * time.Minute)
+		if got := led.rec("i1"); !got.Has(flex.ReleaseOwed) {
+			t.Fatalf("%s %v", got.State, got.Conditions)
+		}
+		r.hands.mu.Lock()
+		r.hands.stuck = false
+		r.hands.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		r.end()
+		rec := led.rec("i1")
+		want := []flex.Spell{
+			{Condition: flex.Partial, From: start.Add(5 * time.Second), To: start.Add(15 * time.Second)},
+			{Condition: flex.DeviceFailed, From: start.Add(40 * time.Second), To: end},
+			{Condition: flex.ReleaseOwed, From: end, To: rec.ReleasedAt},
+		}
+		if rec.State != flex.Completed || len(rec.History) != len(want) {
+			t.Fatalf("%s, history %+v", rec.State, rec.History)
+		}
+		for i, w := range want {
+			got := rec.History[i]
+			if got.Condition != w.Condition || got.From.Sub(w.From).Abs() > time.Second || got.To.Sub(w.To).Abs() > time.Second {
+				t.Errorf("history tells %+v, want %+v", got, w)
+			}
+		}
+		if rec.History[0].Reason != flex.ReasonSiteLimit || rec.History[0].Text == "" {
+			t.Errorf("the reason of %+v is lost", rec.History[0])
+		}
+		led.mu.Lock()
+		last := led.acks[len(led.acks)-1]
+		led.mu.Unlock()
+		if last.State != string(flex.Completed) || !slices.Equal(last.History, rec.History) {
+			t.Errorf("the last acknowledgement tells %+v", last)
+		}
+		if last.ReleaseLate == nil || *last.ReleaseLate < 50 || *last.ReleaseLate > 62 {
+			t.Errorf("the release came a minute late, and %v is told", last.ReleaseLate)
+		}
+		if len(last.Energy) != 1 || last.Energy[0].Delivered != 500 || last.Energy[0].Followed != 60 {
+			t.Errorf("energy %+v", last.Energy)
+		}
+	})
+}
+
+// A condition that flutters for hours stays within a bound, and its first
+// beginning, its last end and its count are kept.
+func TestAFlutteringConditionIsBounded(t *testing.T) {
+	rec := openRecord("x", "ob", 0, 600)
+	rec.State = flex.Active
+	at := noon
+	never := func(flex.Condition) time.Time { return time.Time{} }
+	for range 300 {
+		at = at.Add(20 * time.Second)
+		rec = rec.With(flex.NotDelivering, true).Chronicle(at, never)
+		rec = rec.Chronicle(at.Add(time.Second), never) // the same face again
+		at = at.Add(20 * time.Second)
+		rec = rec.With(flex.NotDelivering, false).Chronicle(at, never)
+	}
+	times := 0
+	for _, s := range rec.History {
+		times += max(1, s.Times)
+	}
+	if n := len(rec.History); n != 8 || times != 300 || !rec.History[n-1].To.Equal(at) || !rec.History[0].From.Equal(noon.Add(20*time.Second)) {
+		t.Errorf("%d spells of %d times: %+v", len(rec.History), times, rec.History)
+	}
+}
