@@ -3,12 +3,9 @@ package store
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
 
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"flexd/agent/flex"
 )
@@ -37,31 +34,6 @@ func rising(tx *bbolt.Tx, name []byte) *bbolt.Bucket {
 	b := tx.Bucket(name)
 	b.FillPercent = fill
 	return b
-}
-
-// update is one transaction of a rank.
-func (db *DB) update(ctx context.Context, r rank, fn func(*bbolt.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	whole := false
-	err := db.bolt.Update(func(tx *bbolt.Tx) error {
-		if err := db.room(tx, r); err != nil {
-			return err
-		}
-		err := fn(tx)
-		whole = db.whole()
-		return err
-	})
-	if err != nil {
-		if errors.Is(err, berrors.ErrMaxSizeReached) && !whole {
-			err = full(db.max)
-		}
-		return fmt.Errorf("cannot write the state: %w", err)
-	}
-	db.changed.Store(true)
-	db.giveBack()
-	return nil
 }
 
 func (db *DB) apply(tx *bbolt.Tx, c flex.Changes) error {

@@ -42,6 +42,7 @@ type DB struct {
 	page int64 // bytes
 	ids  ulids
 
+	group   group
 	commits atomic.Uint64
 	changed atomic.Bool // since the last backup
 	aside   *asideList

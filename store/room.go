@@ -49,11 +49,10 @@ func rankOf(c flex.Changes) rank {
 // transaction that would write it. Below deciding the file does not grow into
 // its last tenth either: pages there are whole and in a row.
 func (db *DB) room(tx *bbolt.Tx, r rank) error {
-	db.bolt.MaxSize = int(db.max + allocSize)
+	db.grow(r == deciding)
 	if r == deciding {
 		return nil
 	}
-	db.bolt.MaxSize = int(db.max*tenths[pointing]/10 + allocSize)
 	used := db.used(tx)
 	if used > db.max*tenths[r]/10 {
 		return full(used)
@@ -72,6 +71,15 @@ func (db *DB) used(tx *bbolt.Tx) int64 {
 
 func full(used int64) error {
 	return &flex.RetryError{After: time.Minute, Err: fmt.Errorf("the state file is nearly full (%d MiB): nothing new is taken in", used>>20)}
+}
+
+// grow sets, in a transaction, whether it may take the last page.
+func (db *DB) grow(whole bool) {
+	most := db.max
+	if !whole {
+		most = db.max * tenths[pointing] / 10
+	}
+	db.bolt.MaxSize = int(most + allocSize)
 }
 
 // whole tells, in a transaction, whether it may take the last page.
