@@ -96,7 +96,7 @@ func (d *Device) prepare(f *found, t flex.Target, im image) (plan, error) {
 	if n := len(d.told.values); n == 0 || d.told.values[n-1] != p.value {
 		d.told.at = time.Now()
 	}
-	d.told.values = append(d.told.values, p.value)
+	d.told.values, d.told.target = append(d.told.values, p.value), t.Power
 	if n := len(d.told.values); n > 8 { // unproven ones do not pile up
 		d.told.values = d.told.values[n-8:]
 	}
@@ -109,10 +109,11 @@ var errNoForced = fmt.Errorf("the device does not take negative rates in model 1
 func (d *Device) proven(p plan, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var target flex.Watts
 	if d.told != nil && d.told.method == p.method {
-		at = d.told.at
+		at, target = d.told.at, d.told.target
 	}
-	d.told = &told{at: at, method: p.method, values: []setting{p.value}, aim: p.effective}
+	d.told = &told{at: at, method: p.method, values: []setting{p.value}, aim: p.effective, target: target}
 }
 
 // current gives what was found and an image recent enough to write upon. Once

@@ -71,6 +71,9 @@ func TestEveryPartOfASequenceLeavesThePowerInBetween(t *testing.T) {
 			}
 			for _, state := range []string{"charging from full sun", "discharging beside some sun"} {
 				for _, how := range []string{"killed", "lost", "refused"} {
+					if how != "killed" && state == "charging from full sun" {
+						continue
+					}
 					t.Run(fmt.Sprintf("%s/%s/%s/%s", k.name, own.name, state, how), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							for step := range 3 {

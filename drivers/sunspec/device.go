@@ -80,7 +80,8 @@ type told struct {
 	at     time.Time // of the last change
 	method method
 	values []setting  // of ours that may stand in the device; one once proven
-	aim    flex.Watts // the AC power that was asked for
+	aim    flex.Watts // the AC power that they stand for
+	target flex.Watts // that was asked for
 }
 
 // setting is the raw value of a setpoint or cap. The rates of a battery that

@@ -82,7 +82,7 @@ func (fl *flow) next(s sample, told time.Time, resumed bool) bounds {
 		fl.know(s, s.ac-s.battery)
 	case held && settled && fl.plausible(s):
 		fl.know(s, s.ac-fl.high)
-	case s.seen && (!held || settled):
+	case s.seen && held && settled: // it cannot be where it was told to be
 		fl.know(s, s.panels)
 	case ours, resumed && s.stands != nil, s.at.Sub(fl.sunAt) <= sunAge:
 	case s.rests:
@@ -90,8 +90,8 @@ func (fl *flow) next(s sample, told time.Time, resumed bool) bounds {
 	default:
 		fl.sunAt = time.Time{}
 	}
-	switch known := !fl.sunAt.IsZero() && (held || !ours || s.measured || s.seen); {
-	case known && !(resumed && s.stands != nil && !ours && !s.measured && !s.seen):
+	switch known := !fl.sunAt.IsZero() && (held || !ours || s.measured); {
+	case known && !(resumed && s.stands != nil && !ours && !s.measured):
 		b := max(-s.most, min(s.most, s.want-fl.sun))
 		fl.low, fl.high, fl.moved = b, b, 0
 		return bounds{b, b, b + fl.sun}

@@ -64,7 +64,7 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 			f.plate.Refresh = heartbeatEvery
 		}
 		f.plate.Follow = role == flex.RoleHybrid && f.set == rates // the battery makes up what the sun lacks
-		if f.plate.Follow && !f.tellsFlows(im) {
+		if _, measured := f.batteryPower(im); f.plate.Follow && !measured {
 			f.plate.Settle = feltOut
 			f.plate.Detail = append(f.plate.Detail, "nothing tells what the battery does by itself: a setpoint is felt out step by step")
 		}

@@ -6,6 +6,12 @@ import (
 	"strings"
 )
 
+// What an inverter loses and takes for itself at most, as a rule.
+const (
+	losses      = 0.9  // of what goes through it, this share comes out
+	consumption = 50.0 // W
+)
+
 // sampleOf gathers what an image tells of a hybrid's flows for a target.
 func (f *found) sampleOf(im image, want float64) (sample, error) {
 	ac, ok := acPower(im)
@@ -27,14 +33,13 @@ func (f *found) sampleOf(im image, want float64) (sample, error) {
 	s.rests = state == stateOff || state == stateEmpty || state == stateFull || state == stateHolding
 	s.stands = f.standing(im)
 	s.may = f.batteryMay(im, ac, state)
+	if s.seen { // what they leave of the AC power, whatever is lost on the way
+		a, b := ac*losses-s.panels, ac/losses-s.panels
+		if low, high := max(s.may.low, min(a, b)-consumption), min(s.may.high, max(a, b)+consumption); low <= high {
+			s.may = bounds{low: low, high: high}
+		}
+	}
 	return s, nil
-}
-
-// tellsFlows tells whether the device measures its battery or its panels.
-func (f *found) tellsFlows(im image) bool {
-	_, measured := f.batteryPower(im)
-	_, seen := panels(im)
-	return measured || seen
 }
 
 // acStep is the resolution of the AC power, W.
@@ -74,7 +79,6 @@ func (f *found) standing(im image) *bounds {
 // batteryMay is where the battery can be, by its ratings, by what it says that
 // it does, by rates of others in force, and since no panel takes power.
 func (f *found) batteryMay(im image, ac float64, state int64) bounds {
-	const losses, consumption = 0.9, 50.0
 	base, _ := f.rateBase(im)
 	m := bounds{low: -base, high: base}
 	if v := f.chargeMax(im); v > 0 {

@@ -32,6 +32,10 @@ func (d *Device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 	p.expects = verifiable(p, f, im, last)
 	rec.Effective = p.effective
 	judge(&rec, p, im, im.at)
+	if f.role == flex.RoleHybrid && p.method == rates && last != nil && last.method == rates && last.target != t.Power {
+		rec.Echo = false // its rates move by themselves: of another target they tell nothing
+		rec.Problems = append(rec.Problems, flex.Problem{Field: "the target", Want: t.Power.String(), Got: last.target.String()})
+	}
 	return rec, nil
 }
 
@@ -46,12 +50,12 @@ func (d *Device) lastTold() *told {
 // none, any that hold a battery.
 func followed(e expect, f *found, im image, last *told) expect {
 	now, _ := im.of(124).raw(e.name)
-	proven := last != nil && len(last.values) == 1
+	wrote := last != nil && last.method == rates && len(last.values) > 0
 	switch {
-	case e.name == "OutWRte" && proven:
-		e.value = last.values[0].high
-	case e.name == "InWRte" && proven:
-		e.value = -last.values[0].low
+	case e.name == "OutWRte" && wrote:
+		e.value = last.values[len(last.values)-1].high
+	case e.name == "InWRte" && wrote:
+		e.value = -last.values[len(last.values)-1].low
 	case e.name == "OutWRte", e.name == "InWRte" && f.standing(im) != nil:
 		e.value = now
 	}
