@@ -28,7 +28,8 @@ func (a *Agent) openMarket() error {
 		return fmt.Errorf("market.profile: %w", err)
 	}
 	a.market, err = piclo.Open(piclo.Config{Profile: profile, BaseURL: cfg.Market.BaseURL, ClientID: cfg.Market.ClientID,
-		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, CertAt: a.wall.Certificates, Heard: a.heard, Insecure: cfg.Market.Insecure, Log: a.log})
+		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, CertAt: a.wall.Certificates, Heard: a.heard, Insecure: cfg.Market.Insecure,
+		UnknownStops: cfg.Market.UnknownWord == config.UnknownStop, Log: a.log})
 	if err != nil {
 		return fmt.Errorf("market: %w", err)
 	}
@@ -45,9 +46,9 @@ func (a *Agent) buildIntake() error {
 		return err
 	}
 	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: book, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync,
-		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }})
+		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Changed: func() { a.intake.Rematch() }})
 	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: book, Stopper: a.board, Clock: a.wall,
-		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
+		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Waiting: a.engine.Waiting, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
 		RefusedDir: filepath.Join(cfg.Data, refusedName)})
 	return nil
 }

@@ -120,11 +120,10 @@ func TestADeclarationIsKeptToldAndHonoured(t *testing.T) {
 	parse(t, out, &u)
 	s.await(3*time.Second, "the market knows", func() bool { return len(s.market.Variations()) == 1 })
 	s.instruct(ask("inside", "0.00300", "export", from.Add(time.Minute), from.Add(2*time.Minute)))
-	s.await(3*time.Second, "it is refused", func() bool { return s.state("inside") == flex.Refused })
+	s.await(3*time.Second, "it waits", func() bool { return s.state("inside") == flex.Waiting })
 	if r, _ := s.record("inside"); r.Reason != flex.ReasonUnavailable || !strings.Contains(r.Text, "substation work") {
-		t.Errorf("refused for %s: %s", r.Reason, r.Text)
+		t.Errorf("it waits for %s: %s", r.Reason, r.Text)
 	}
-	s.await(3*time.Second, "the market hears why", func() bool { return fmt.Sprint(s.heard("inside")) == "[reject]" })
 	s.kill()
 	s.inside() // a declaration survives
 	if out, _ := s.command("unavailable"); !strings.Contains(out, u.ID) || !strings.Contains(out, "the market knows") {
@@ -134,6 +133,7 @@ func TestADeclarationIsKeptToldAndHonoured(t *testing.T) {
 		t.Fatal(out)
 	}
 	s.await(3*time.Second, "the market hears of the withdrawal", func() bool { return len(s.market.Variations()) == 0 })
+	s.await(3*time.Second, "what waited is accepted", func() bool { return fmt.Sprint(s.heard("inside")) == "[accept]" })
 	s.instruct(ask("after", "0.00300", "export", from.Add(3*time.Minute), from.Add(4*time.Minute)))
 	s.await(3*time.Second, "it is scheduled", func() bool { return s.state("after") == flex.Scheduled })
 }
@@ -197,11 +197,11 @@ func TestAnOperatorsSignatureIsRequiredAndJudged(t *testing.T) {
 	s.instruct(signed(good, over(good)), signed(bad, strings.Replace(over(bad), "0.00400", "0.00100", 1)),
 		ask("none", "0.00300", "export", start.Add(3*time.Minute), start.Add(4*time.Minute)))
 	s.await(4*time.Second, "all three are decided", func() bool {
-		return s.state("good") == flex.Scheduled && s.state("bad") == flex.Refused && s.state("none") == flex.Refused
+		return s.state("good") == flex.Scheduled && s.state("bad") == flex.Waiting && s.state("none") == flex.Waiting
 	})
 	for id, want := range map[string]flex.Reason{"bad": flex.ReasonSignatureInvalid, "none": flex.ReasonSignatureMissing} {
 		if r, _ := s.record(id); r.Reason != want {
-			t.Errorf("%s is refused for %s: %s", id, r.Reason, r.Text)
+			t.Errorf("%s waits for %s: %s", id, r.Reason, r.Text)
 		}
 	}
 	st, err := s.status()

@@ -30,7 +30,7 @@ func (s *site) nominate(kilowatts string) (string, int) {
 }
 
 // A dispatch is held against the baseline that was nominated before it, at the
-// meter, whatever is nominated afterwards; without one it is refused.
+// meter, whatever is nominated afterwards; without one it waits.
 func TestADispatchKeepsTheBaselineItWasAdmittedWith(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2, RampRate: 5000})}, load: 1500,
@@ -38,9 +38,9 @@ func TestADispatchKeepsTheBaselineItWasAdmittedWith(t *testing.T) {
 	s.inside()
 	far := second(time.Hour)
 	s.instruct(ask("i0", "0.00200", "export", far, far.Add(time.Minute)))
-	s.await(5*time.Second, "refused without a baseline", func() bool {
+	s.await(5*time.Second, "waits for a baseline", func() bool {
 		rec, ok := s.record("i0")
-		return ok && rec.State == flex.Refused && rec.Reason == flex.ReasonNoBaseline
+		return ok && rec.State == flex.Waiting && rec.Reason == flex.ReasonNoBaseline
 	})
 	if out, code := s.command("status"); code != 0 || !strings.Contains(out, "nothing is nominated") {
 		t.Errorf("%d: %s", code, out)

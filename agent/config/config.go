@@ -53,18 +53,21 @@ type Site struct {
 
 // Market is the marketplace account.
 type Market struct {
-	Profile   string // embedded name, or a path
-	BaseURL   string
-	ClientID  string // "" where the profile's market needs none
-	APIKey    Secret
-	Poll      time.Duration // at rest
-	PollNear  time.Duration // near and in service windows; never above Poll
-	Sync      time.Duration
-	Insecure  bool
-	Answers   string        // policy for operators that are not listed
-	KeepRaw   time.Duration // how long what the market sent is kept as it came
-	Operators []Operator
-	Contracts []Contract
+	Profile  string // embedded name, or a path
+	BaseURL  string
+	ClientID string // "" where the profile's market needs none
+	APIKey   Secret
+	Poll     time.Duration // at rest
+	PollNear time.Duration // near and in service windows; never above Poll
+	Sync     time.Duration
+	Insecure bool
+	Answers  string // policy for operators that are not listed
+	// UnknownWord is what becomes of an instruction whose type or status nobody
+	// understands, where it concerns an open dispatch.
+	UnknownWord string
+	KeepRaw     time.Duration // how long what the market sent is kept as it came
+	Operators   []Operator
+	Contracts   []Contract
 }
 
 // Contract is the provider's own word on one contract, or on all of a
@@ -116,6 +119,12 @@ const (
 	AnswerIfDeliverable = "auto-if-deliverable"
 	AnswerAsk           = "ask"
 	AnswerNone          = "none"
+)
+
+// What becomes of a type or status that nobody understands.
+const (
+	UnknownAlarm = "alarm"
+	UnknownStop  = "stop"
 )
 
 // Secret says where a secret is: a systemd credential or a file. Exactly one

@@ -15,17 +15,18 @@ func (b builder) market(v value) Market {
 		v.problem("add a market section", "is missing")
 		return Market{}
 	}
-	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "keep_raw", "operators", "contracts")
+	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "unknown_word", "keep_raw", "operators", "contracts")
 	m := Market{
-		Profile:  o.get("profile").text(),
-		ClientID: o.get("client_id").text(),
-		APIKey:   b.secret(o.get("api_key"), true),
-		Poll:     o.get("poll").duration(5*time.Minute, time.Second, day),
-		PollNear: o.get("poll_near").duration(45*time.Second, time.Second, day),
-		Sync:     o.get("sync").duration(15*time.Minute, time.Second, day),
-		Insecure: o.get("insecure").flag(),
-		Answers:  answers(o.get("answers"), AnswerAuto),
-		KeepRaw:  o.get("keep_raw").duration(90*day, day, 400*day),
+		Profile:     o.get("profile").text(),
+		ClientID:    o.get("client_id").text(),
+		APIKey:      b.secret(o.get("api_key"), true),
+		Poll:        o.get("poll").duration(5*time.Minute, time.Second, day),
+		PollNear:    o.get("poll_near").duration(45*time.Second, time.Second, day),
+		Sync:        o.get("sync").duration(15*time.Minute, time.Second, day),
+		Insecure:    o.get("insecure").flag(),
+		Answers:     answers(o.get("answers"), AnswerAuto),
+		UnknownWord: o.get("unknown_word").choice(UnknownAlarm, []string{UnknownAlarm, UnknownStop}),
+		KeepRaw:     o.get("keep_raw").duration(90*day, day, 400*day),
 	}
 	m.PollNear = min(m.PollNear, m.Poll)
 	switch {

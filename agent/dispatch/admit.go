@@ -27,6 +27,7 @@ type Context struct {
 	// KeepEnds refuses a change whose end is past as too late, where the market
 	// does not mean it as a stop.
 	KeepEnds bool
+	own      *flex.Record // what is stored under the id of a stop
 	// Contract is what the configuration says of a contract; nil: nothing.
 	Contract func(flex.ObligationID, flex.CompetitionID) Contract
 }
@@ -43,7 +44,11 @@ type Verdict struct {
 	Hold bool
 	// Wait leaves the offer undecided too: its change is not in force before
 	// it is answered. What else the verdict holds is stored all the same.
-	Wait       bool
+	Wait bool
+	// Passing is why the offer waits, where that can pass; nil where it waits
+	// for an answer. It is refused for it at Until.
+	Passing    *flex.Refusal
+	Until      time.Time
 	Records    []flex.Record
 	Tombstones []flex.Tombstone
 	Acks       []flex.Ack
@@ -56,7 +61,7 @@ type Verdict struct {
 func Admit(o flex.Offer, c Context) Verdict {
 	in := o.Instruction
 	if c.Existing != nil && c.Existing.Instruction.Kind == flex.KindStop {
-		c.Existing = nil // a stop that was refused is nobody's dispatch
+		c.own, c.Existing = c.Existing, nil // a stop that was refused, or waits, is nobody's dispatch
 	}
 	if in.IsStop() {
 		return stop(o, c)
@@ -91,7 +96,7 @@ func ended(r *flex.Record) bool {
 // endMovedBack tells a change that puts the end of an open dispatch into the
 // past: the operator wants it to be over.
 func endMovedBack(in flex.Instruction, c Context) bool {
-	return c.Existing != nil && !c.Existing.State.Final() && !in.Window.Open() && !in.Window.End.After(c.Now.At)
+	return c.Existing != nil && !c.Existing.State.Final() && c.Existing.State != flex.Waiting && !in.Window.Open() && !in.Window.End.After(c.Now.At)
 }
 
 // revision applies the rules of identity: the same content again is no news,
@@ -99,7 +104,8 @@ func endMovedBack(in flex.Instruction, c Context) bool {
 // a revision of its own is the next one.
 func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
 	in, old := o.Instruction, c.Existing
-	if old == nil {
+	behind := old != nil && in.HasRevision && in.Revision < old.Revision
+	if old == nil || !binds(*old) || old.State == flex.Waiting && !behind || forged(o) {
 		if in.HasRevision {
 			return in.Revision, v, false
 		}
@@ -107,11 +113,13 @@ func revision(o flex.Offer, c Context) (rev int64, v Verdict, done bool) {
 	}
 	same := sameTerms(in, old.Instruction)
 	switch {
+	case same && mayChange(*old) && (!in.HasRevision || in.Revision == old.Revision):
+		return old.Revision, v, false // nothing stands: it is judged by what is known now
 	case !in.HasRevision && same:
 		return 0, v, true
 	case !in.HasRevision:
 		return old.Revision + 1, v, false
-	case in.Revision < old.Revision:
+	case behind:
 		return 0, refuse(o, c, flex.Refuse(flex.ReasonOldRevision, "revision %d is older than revision %d, which stands", in.Revision, old.Revision)), true
 	case in.Revision == old.Revision && same:
 		return 0, v, true
@@ -141,13 +149,13 @@ func refuse(o flex.Offer, c Context, why *flex.Refusal) Verdict {
 	ack := flex.Ack{Notification: o.Notification, Instruction: in.ID, Revision: in.Revision, State: string(flex.Refused),
 		Reason: why.Reason, Text: why.Text, FactAt: c.Now.At, Test: in.Test}
 	if old := c.Existing; old != nil {
-		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused)
+		known := sameTerms(in, old.Instruction) && (ended(old) || old.State == flex.Refused && old.Reason == why.Reason)
 		if old.Declined == declined(in, why.Reason) || known {
 			return Verdict{Records: withoutAmend(old)}
 		}
 		rec := *old
 		rec.Declined, rec.Amend = declined(in, why.Reason), nil
-		if old.State == flex.Refused { // nothing stands: show what was refused last
+		if old.State == flex.Refused || old.State == flex.Waiting && why.Reason != flex.ReasonOldRevision { // nothing stands: show what was refused last
 			rec = refused(o, c, why)
 			rec.Steps = slices.Concat(old.Steps, rec.Steps)
 		} else if ans := rejection(o, c, why); ans != nil {
@@ -215,9 +223,9 @@ func start(o flex.Offer, c Context) Verdict {
 		why = d.afford(o, c)
 	}
 	if why != nil {
-		return refuse(o, c, why)
+		return turnDown(o, c, why)
 	}
-	if old := c.Existing; old != nil && !old.State.Final() {
+	if old := c.Existing; old != nil && !old.State.Final() && old.State != flex.Waiting {
 		return amend(o, d, c)
 	}
 	rec := blank(o)

@@ -86,12 +86,12 @@ func TestAdmit(t *testing.T) {
 			o.Instruction.Assets = []flex.AssetID{"z", "a"}
 			o.Named = append(o.Named, flex.MarketAsset{ID: "z", Export: 30_000})
 		}, state: flex.Scheduled, share: 1250},
-		{name: "an unknown foreign capacity", change: in(func(i *flex.Instruction) { i.Assets = []flex.AssetID{"a", "z"} }), state: flex.Refused, reason: flex.ReasonShareUnresolved},
+		{name: "an unknown foreign capacity", change: in(func(i *flex.Instruction) { i.Assets = []flex.AssetID{"a", "z"} }), state: flex.Waiting, reason: flex.ReasonShareUnresolved},
 		{name: "no asset", change: func(o *flex.Offer) { o.Instruction.Assets, o.Named = nil, nil }, state: flex.Refused, reason: flex.ReasonUnknownAsset},
 		{name: "an asset that the contract does not have", change: in(func(i *flex.Instruction) { i.Assets = []flex.AssetID{"a", "q"} }), state: flex.Refused, reason: flex.ReasonUnknownAsset},
 		{name: "not ours", change: func(o *flex.Offer) { o.Ours = nil }, state: flex.Refused, reason: flex.ReasonNotOurs},
-		{name: "unknown obligation", change: func(o *flex.Offer) { o.Obligation = flex.Obligation{} }, state: flex.Refused, reason: flex.ReasonUnknownObligation},
-		{name: "direction unresolved", change: in(func(i *flex.Instruction) { i.Direction = "" }), state: flex.Refused, reason: flex.ReasonDirectionUnresolved},
+		{name: "unknown obligation", change: func(o *flex.Offer) { o.Obligation = flex.Obligation{} }, state: flex.Waiting, reason: flex.ReasonUnknownObligation},
+		{name: "direction unresolved", change: in(func(i *flex.Instruction) { i.Direction = "" }), state: flex.Waiting, reason: flex.ReasonDirectionUnresolved},
 		{name: "direction against the contract", change: in(func(i *flex.Instruction) { i.Direction = flex.Import }), state: flex.Refused, reason: flex.ReasonDirectionUnresolved},
 		{name: "above contract", change: in(func(i *flex.Instruction) { i.Capacity = 10_001 }), state: flex.Refused, reason: flex.ReasonAboveCapacity},
 		{name: "exactly the contract", change: in(func(i *flex.Instruction) { i.Capacity = 10_000 }), state: flex.Scheduled, share: 10_000},
@@ -110,7 +110,7 @@ func TestAdmit(t *testing.T) {
 		{name: "the first problem is the reason", change: in(func(i *flex.Instruction) {
 			i.Problems = []flex.Refusal{{Reason: flex.ReasonUnitUnresolved, Text: "x"}, {Reason: flex.ReasonBadField}}
 		}), state: flex.Refused, reason: flex.ReasonUnitUnresolved},
-		{name: "a wrong signature", change: func(o *flex.Offer) { o.Signature = "signature_invalid" }, state: flex.Refused, reason: flex.ReasonSignatureInvalid},
+		{name: "a wrong signature", change: func(o *flex.Offer) { o.Signature = "signature_invalid" }, state: flex.Waiting, reason: flex.ReasonSignatureInvalid},
 		{name: "an unverified signature is marked", change: func(o *flex.Offer) { o.Signature = string(flex.Unverified) }, state: flex.Scheduled, share: 5000, cond: flex.Unverified},
 		{name: "an untrusted clock keeps it undecided", now: untrusted, hold: true},
 		{name: "a stop that came first", tomb: &flex.Tombstone{ID: "i", By: "s"}, state: flex.Refused, reason: flex.ReasonStopped},

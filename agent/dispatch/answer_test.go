@@ -111,11 +111,14 @@ func TestAdmissionWithAnswers(t *testing.T) {
 		{name: "auto where the market has no call", a: Answering{Policy: AnswerAuto, ByHand: true, Rule: &flex.AnswerRule{}}, said: "admitted scheduled", word: "-"},
 		{name: "the deadline is over already", a: answering(AnswerAuto, full), change: late, said: "admitted pending expired", reason: flex.ReasonNoAnswer, word: ""},
 		{name: "above the contract is rejected", a: answering(AnswerAuto, full), change: func(o *flex.Offer) { o.Instruction.Capacity = 20_000 }, said: "refused", reason: flex.ReasonAboveCapacity, word: flex.Reject, owed: true},
-		{name: "so is a bad signature", a: answering(AnswerIfDeliverable, full), change: func(o *flex.Offer) { o.Signature = "signature_invalid" }, said: "refused", reason: flex.ReasonSignatureInvalid, word: flex.Reject, owed: true},
+		{name: "a bad signature waits while there is time", a: answering(AnswerIfDeliverable, full), change: func(o *flex.Offer) { o.Signature = "signature_invalid" }, said: "waiting", reason: flex.ReasonSignatureInvalid, word: "-"},
+		{name: "and is rejected while there is time to say so", a: answering(AnswerIfDeliverable, full), change: func(o *flex.Offer) {
+			o.Signature, o.Received = "signature_invalid", stampAt(noon.Add(-27*time.Minute))
+		}, said: "refused", reason: flex.ReasonSignatureInvalid, word: flex.Reject, owed: true},
 		{name: "a person answers refused ones at the market", a: answering(AnswerAsk, full), change: func(o *flex.Offer) { o.Instruction.Capacity = 20_000 }, said: "refused", reason: flex.ReasonAboveCapacity, word: "-"},
 		{name: "what is not ours is not ours to answer", a: answering(AnswerAuto, full), change: func(o *flex.Offer) { o.Ours = nil }, said: "refused", reason: flex.ReasonNotOurs, word: "-"},
 		{name: "too late to reject", a: answering(AnswerAuto, full), change: func(o *flex.Offer) { late(o); o.Instruction.Capacity = 20_000 }, said: "refused", reason: flex.ReasonAboveCapacity, word: "-"},
-		{name: "declared unavailable is rejected", a: answering(AnswerAuto, full), away: []flex.Unavailability{away("a", 0, 10*time.Hour)}, said: "refused", reason: flex.ReasonUnavailable, word: flex.Reject, owed: true},
+		{name: "declared unavailable waits while there is time", a: answering(AnswerAuto, full), away: []flex.Unavailability{away("a", 0, 10*time.Hour)}, said: "waiting", reason: flex.ReasonUnavailable, word: "-"},
 		{name: "a part of it unavailable is not in full", a: answering(AnswerIfDeliverable, full), change: both, away: []flex.Unavailability{away("z", 0, 10*time.Hour)},
 			said: "admitted pending refused", reason: flex.ReasonUnavailable, word: flex.Reject, owed: true},
 	} {
@@ -158,8 +161,8 @@ func TestAdmissionHonoursDeclarations(t *testing.T) {
 		{"another time", []flex.Unavailability{away("a", 2*time.Hour, 3*time.Hour)}, both, flex.Scheduled, 2},
 		{"withdrawn", []flex.Unavailability{func() flex.Unavailability { u := away("a", 0, 9*time.Hour); u.Withdrawn = noon; return u }()}, both, flex.Scheduled, 2},
 		{"one of two", []flex.Unavailability{away("a", 90*time.Minute, 9*time.Hour)}, both, flex.Scheduled, 1},
-		{"both", []flex.Unavailability{away("a", 0, 9*time.Hour), away("z", 0, 9*time.Hour)}, both, flex.Refused, 0},
-		{"the only one", []flex.Unavailability{away("a", 119*time.Minute, 9*time.Hour)}, nil, flex.Refused, 0},
+		{"both", []flex.Unavailability{away("a", 0, 9*time.Hour), away("z", 0, 9*time.Hour)}, both, flex.Waiting, 0},
+		{"the only one", []flex.Unavailability{away("a", 119*time.Minute, 9*time.Hour)}, nil, flex.Waiting, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := Admit(offer(tc.change), Context{Now: stampAt(noon), Away: tc.away})
@@ -168,8 +171,8 @@ func TestAdmissionHonoursDeclarations(t *testing.T) {
 				t.Fatalf("record %+v", rec)
 			}
 			switch {
-			case tc.state == flex.Refused && (rec.Reason != flex.ReasonUnavailable || !strings.Contains(rec.Text, "repair")):
-				t.Errorf("refused for %s: %s", rec.Reason, rec.Text)
+			case tc.state == flex.Waiting && (rec.Reason != flex.ReasonUnavailable || !strings.Contains(rec.Text, "repair")):
+				t.Errorf("waits for %s: %s", rec.Reason, rec.Text)
 			case tc.shares == 1 && (!rec.Has(flex.Partial) || len(rec.Withheld) != 1 || rec.Shares[0].Power != 2500 || !strings.Contains(v.Acks[0].Text, "repair")):
 				t.Errorf("record %+v, %s", rec, v.Acks[0].Text)
 			}

@@ -131,6 +131,7 @@ func (e *Engine) putAway(ctx context.Context, u flex.Unavailability, now flex.St
 	} else {
 		delete(e.away, u.ID)
 	}
+	e.reconsider()
 	e.cfg.Log.Info(text, "declaration", u.ID)
 	e.nudge()
 	return nil

@@ -74,11 +74,11 @@ func TestTheBaselineIsFrozenAtAdmission(t *testing.T) {
 	}
 }
 
-func TestWithoutABaselineItIsRefused(t *testing.T) {
+func TestWithoutABaselineItWaits(t *testing.T) {
 	for _, err := range []error{flex.Refuse(flex.ReasonNoBaseline, "nothing was measured"), errors.New("the disk is gone")} {
 		asked := &baselines{err: err}
 		v := Admit(offer(nil), Context{Now: stampAt(noon), Baseline: asked.of})
-		if rec := v.Records[0]; rec.State != flex.Refused || rec.Reason != flex.ReasonNoBaseline {
+		if rec := v.Records[0]; rec.State != flex.Waiting || rec.Reason != flex.ReasonNoBaseline {
 			t.Errorf("%v: %+v", err, rec)
 		}
 	}

@@ -162,8 +162,11 @@ func (b *Board) StopNow(in flex.Instruction, at time.Time) {
 	b.change(func() bool {
 		aims := append([]flex.InstructionID{in.ID}, in.Stops...)
 		if _, own := b.entries[in.ID]; !own && unaimed(in) && !carried {
+			now, _ := b.now()
 			for id, e := range b.entries {
-				if meant(in, e.obligation, e.dispatch.Shares) {
+				d := b.entryAt(id, now)
+				w := flex.Window{Start: d.Window.Start, End: earliest(d.Window.End, d.StopAt)}
+				if meant(in, e.obligation, d.Shares) && meets(in, w, now.At) {
 					aims = append(aims, id)
 				}
 			}

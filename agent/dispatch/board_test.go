@@ -23,11 +23,13 @@ func TestBoardStops(t *testing.T) {
 		{"by asset", flex.Instruction{ID: "s", Kind: flex.KindStop, Assets: []flex.AssetID{"a"}}, true, true},
 		{"by nothing", flex.Instruction{ID: "s", Kind: flex.KindStop}, false, false},
 		{"withdrawn by its status", flex.Instruction{ID: "x", Kind: flex.KindStart, Status: "withdrawn", Capacity: 1}, true, false},
-		{"a stop with another's status word means itself alone", flex.Instruction{ID: "w", Kind: flex.KindStop, Status: "cancelled", Obligation: "ob"}, false, false},
+		{"another that was called back by its status", flex.Instruction{ID: "w", Kind: flex.KindStop, Stops: []flex.InstructionID{"w"}, Status: "cancelled", Obligation: "ob"}, false, false},
+		{"by obligation, for a later time", flex.Instruction{ID: "s", Kind: flex.KindStop, Obligation: "ob", Window: flex.Window{Start: noon.Add(2 * time.Hour)}}, true, false},
 		{"a start is not a stop", flex.Instruction{ID: "x", Kind: flex.KindStart, Capacity: 1}, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := NewBoard()
+			b.wall = stoodStill{now}
 			b.put(openRecord("x", "ob", 0, 60), openRecord("y", "ob2", 0, 60), flex.Record{ID: "z", State: flex.Refused})
 			b.StopNow(tc.in, now)
 			run := b.Running()
@@ -41,6 +43,13 @@ func TestBoardStops(t *testing.T) {
 		})
 	}
 }
+
+// stoodStill is a clock that does not go on.
+type stoodStill struct{ at time.Time }
+
+func (s stoodStill) Now() (time.Time, flex.ClockTrust)           { return s.at, flex.ClockSynced }
+func (s stoodStill) Stamp() flex.Stamp                           { return stampAt(s.at) }
+func (s stoodStill) Both() (now flex.Stamp, ahead time.Duration) { return stampAt(s.at), 0 }
 
 func TestBoardMemoryIsBounded(t *testing.T) {
 	b := NewBoard()

@@ -33,12 +33,16 @@ func (e *Engine) decide(ctx context.Context) error {
 	before := e.waiting
 	e.waiting = map[flex.InstructionID]bool{}
 	for i, o := range byUrgency(offers) {
+		over := overtaken(o, offers)
+		if now, _ := e.cfg.Wall.Now(); !over && e.rests(o, now) {
+			continue
+		}
 		if i > 0 && time.Since(began) > decideFor { // the rest at the next look, which is now
 			held, e.waiting[o.Instruction.ID] = held || e.held, before[o.Instruction.ID]
 			e.Wake()
 			continue
 		}
-		waits, err := e.decideOne(ctx, o, overtaken(o, offers))
+		waits, err := e.decideOne(ctx, o, over)
 		if err != nil {
 			return err
 		}
@@ -51,6 +55,9 @@ func (e *Engine) decide(ctx context.Context) error {
 		e.cfg.Health.Clear(CodeClockUntrusted, "")
 	}
 	e.held = held
+	now, _ := e.cfg.Wall.Now()
+	e.tellWaits(offers, now)
+	e.tellPuzzles(now)
 	return nil
 }
 
@@ -72,27 +79,31 @@ func (e *Engine) decideOne(ctx context.Context, o flex.Offer, overtaken bool) (h
 	case v.Wait && overtaken:
 		v = Verdict{Note: fmt.Sprintf("instruction %s: a change that waited for an answer is overtaken by a later one", o.Instruction.ID)}
 	case v.Wait:
-		e.waiting[o.Instruction.ID] = true
-		if len(v.Records) == 0 {
-			return false, nil
-		}
+		e.waiting[o.Instruction.ID] = e.waiting[o.Instruction.ID] || v.Passing == nil
+	}
+	e.note(o, v, now.At)
+	if v.Wait && len(v.Records) == 0 {
+		return false, nil
 	}
 	if err := e.carry(ctx, []flex.Offer{o}, v, now, ""); err != nil {
 		return false, err
 	}
-	if o.Instruction.IsStop() {
+	if o.Instruction.IsStop() && !v.Wait {
 		e.cfg.Board.settle(o.Instruction.ID)
 	}
+	e.puzzled(o, now)
+	e.leaves(o, v, now.At)
 	if v.Note != "" {
 		e.cfg.Log.Info(v.Note, "instruction", o.Instruction.ID, "door", o.Door)
 	}
 	return false, nil
 }
 
-// overtaken tells whether a later offer changes the same instruction again.
+// overtaken tells whether a later offer changes the same instruction again. A
+// false copy overtakes nothing but another.
 func overtaken(o flex.Offer, offers []flex.Offer) bool {
 	return slices.ContainsFunc(offers, func(l flex.Offer) bool {
-		return l.Seq > o.Seq && l.Instruction.ID == o.Instruction.ID && (!o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
+		return l.Seq > o.Seq && l.Instruction.ID == o.Instruction.ID && (!forged(l) || forged(o)) && (forged(o) || !o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
 	})
 }
 

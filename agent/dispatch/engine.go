@@ -66,6 +66,10 @@ type Engine struct {
 	said      map[flex.InstructionID]flex.Record // final ones of which the market must still hear
 	away      map[string]flex.Unavailability     // declarations that are not closed
 	waiting   map[flex.InstructionID]bool        // changes kept as offers until they are answered
+	waits     map[uint64]waitingOffer            // offers kept for a reason that can pass, by Seq
+	puzzles   map[flex.InstructionID]puzzle      // words that nobody understands
+	left      map[flex.InstructionID]puzzle      // what stops without a target left standing
+	passing   atomic.Pointer[[]flex.Offer]       // they, for others to read
 	warned    map[alert]bool
 	comps     map[flex.CompetitionID]flex.Competition
 	unsure    map[key]bool // of a try under way: might an earlier one have arrived?
@@ -95,7 +99,7 @@ func NewEngine(cfg Config) *Engine {
 		open:  map[flex.InstructionID]flex.Record{},
 		latch: latch{}, rested: rested{},
 		said: map[flex.InstructionID]flex.Record{}, away: map[string]flex.Unavailability{},
-		waiting: map[flex.InstructionID]bool{}, warned: map[alert]bool{}, unsure: map[key]bool{},
+		waiting: map[flex.InstructionID]bool{}, waits: map[uint64]waitingOffer{}, puzzles: map[flex.InstructionID]puzzle{}, left: map[flex.InstructionID]puzzle{}, warned: map[alert]bool{}, unsure: map[key]bool{},
 	}
 	for _, r := range cfg.Ended {
 		e.rested.note(r)
@@ -277,5 +281,5 @@ func (e *Engine) pause() time.Duration {
 			wait = min(wait, paceBusy)
 		}
 	}
-	return min(wait, e.answerPause(now))
+	return min(wait, e.answerPause(now), e.waitPause(now))
 }

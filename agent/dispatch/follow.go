@@ -39,7 +39,7 @@ func Follow(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) (flex.
 		return followScheduled(rec, p, known, now)
 	case flex.Active:
 		return followActive(rec, p, known, now)
-	case flex.Admitted, flex.Pending, flex.Accepted, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
+	case flex.Waiting, flex.Admitted, flex.Pending, flex.Accepted, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
 	}
 	return rec, nil
 }

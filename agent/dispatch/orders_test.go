@@ -146,7 +146,7 @@ func (s *scene) ending(in flex.Instruction, by string) {
 	for id, r := range s.rig.led.recs {
 		same := in.Obligation == "" || r.Obligation == in.Obligation
 		ours := len(in.Assets) == 0 || slices.ContainsFunc(r.Shares, func(sh flex.AssetShare) bool { return slices.Contains(in.Assets, sh.Asset) })
-		if !r.State.Final() && same && ours && (in.Obligation != "" || len(in.Assets) > 0) {
+		if !r.State.Final() && same && ours && meets(in, asked(r), time.Now()) && (in.Obligation != "" || len(in.Assets) > 0) {
 			s.ended[id] = by
 		}
 	}

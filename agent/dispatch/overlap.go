@@ -170,7 +170,7 @@ func termsSince(r flex.Record) time.Time {
 			if before == s.State || before == flex.Active {
 				return s.Fact.At
 			}
-		case flex.Pending, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
+		case flex.Waiting, flex.Pending, flex.Completed, flex.Refused, flex.Expired, flex.Cancelled, flex.Stopped, flex.Superseded:
 		}
 	}
 	return time.Time{}

@@ -19,7 +19,7 @@ func (s *scene) sound() string {
 		return s.fault
 	}
 	for id, r := range s.rig.led.recs {
-		if !r.State.Final() {
+		if unproven := r.Instruction.Kind == flex.KindStop && r.State == flex.Waiting; !r.State.Final() && !unproven {
 			return fmt.Sprintf("%s is %s for ever", id, r.State)
 		}
 		life := flex.Record{ID: id}

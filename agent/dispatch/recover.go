@@ -28,6 +28,8 @@ func Recover(rec flex.Record, now flex.Stamp) Need {
 	switch {
 	case rec.State.Final():
 		return NeedNothing
+	case rec.State == flex.Waiting:
+		return NeedWait // its offer is not decided: the first look judges it
 	case rec.State == flex.Admitted || rec.State == flex.Accepted:
 		return NeedSchedule
 	case rec.State == flex.Pending && (now.Clock != flex.ClockUntrusted || sameBoot(rec, now) || ended(&rec)):

@@ -26,7 +26,9 @@ type Event struct {
 func allowed(from flex.State) []flex.State {
 	switch from {
 	case "":
-		return []flex.State{flex.Admitted, flex.Refused}
+		return []flex.State{flex.Waiting, flex.Admitted, flex.Refused}
+	case flex.Waiting:
+		return []flex.State{flex.Cancelled, flex.Stopped} // judged again, it begins anew
 	case flex.Admitted:
 		return []flex.State{flex.Pending, flex.Scheduled, flex.Cancelled, flex.Expired, flex.Superseded}
 	case flex.Pending:

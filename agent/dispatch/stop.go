@@ -14,10 +14,10 @@ import (
 func stop(o flex.Offer, c Context) Verdict {
 	in := o.Instruction
 	if forged(o) {
-		return refuse(o, c, flex.Refuse(flex.Reason(o.Signature), "the stop is not signed by operator %q", in.Operator))
+		return turnDown(o, c, flex.Refuse(flex.Reason(o.Signature), "the stop is not proven to be signed by operator %q", in.Operator))
 	}
 	if repeated(in, c) {
-		return Verdict{}
+		return Verdict{Records: carriedOut(c)}
 	}
 	ids, hits := aims(in, c)
 	at := c.Now
@@ -44,7 +44,7 @@ func stop(o flex.Offer, c Context) Verdict {
 			v.Acks = append(v.Acks, ackOf(next, string(next.State), at, next.Text))
 		}
 	}
-	v.Records = v.runOn(v.Records, v.Records, c)
+	v.Records = append(v.runOn(v.Records, v.Records, c), carriedOut(c)...)
 	switch {
 	case len(names) > 0:
 		v.Note = fmt.Sprintf("stop %s ends %s", in.ID, strings.Join(names, ", "))
@@ -54,10 +54,11 @@ func stop(o flex.Offer, c Context) Verdict {
 	return v
 }
 
-// forged tells that the operator's signature speaks against the offer.
+// forged tells that the operator's signature speaks against the offer, or that
+// nobody can judge it.
 func forged(o flex.Offer) bool {
 	why := flex.Reason(o.Signature)
-	return why == flex.ReasonSignatureInvalid || why == flex.ReasonSignatureMissing
+	return untrusted(why)
 }
 
 // repeated knows a stop for everything that was carried out before: it must
@@ -74,22 +75,33 @@ func aims(in flex.Instruction, c Context) (ids []flex.InstructionID, hits []flex
 	ids = slices.Compact(ids)
 	all := c.Existing == nil && unaimed(in)
 	for _, r := range c.Open {
-		if slices.Contains(ids, r.ID) || all && meant(in, r.Obligation, r.Shares) {
+		if slices.Contains(ids, r.ID) || all && concerns(in, r) && meets(in, asked(r), c.Now.At) {
 			hits = append(hits, r)
 		}
 	}
 	return ids, hits
 }
 
-// unaimed knows a stop that names no target. A start that was called back by
-// a status word names itself.
-func unaimed(in flex.Instruction) bool {
-	return in.Kind == flex.KindStop && len(in.Stops) == 0 && !in.Withdrawn()
+// concerns is meant for a record. One that waits has no shares yet: what its
+// instruction names counts.
+func concerns(in flex.Instruction, r flex.Record) bool {
+	if r.State != flex.Waiting {
+		return meant(in, r.Obligation, r.Shares)
+	}
+	var named []flex.AssetShare
+	for _, id := range r.Instruction.Assets {
+		named = append(named, flex.AssetShare{Asset: id})
+	}
+	return meant(in, r.Instruction.Obligation, named)
 }
 
-// meant tells whether a stop without a target means a dispatch of the
-// obligation with the shares. What it does not name does not narrow it; one
-// that names nothing at all means nothing.
+// unaimed knows a stop that names no target. What was called back by a status
+// word names itself.
+func unaimed(in flex.Instruction) bool { return in.Kind == flex.KindStop && len(in.Stops) == 0 }
+
+// meant tells whether a stop without a target may mean a dispatch of the
+// obligation with the shares; it ends those that it meets. What it does not
+// name does not narrow it; one that names nothing at all means nothing.
 func meant(in flex.Instruction, ob flex.ObligationID, shares []flex.AssetShare) bool {
 	if in.Obligation == "" && len(in.Assets) == 0 || in.Obligation != "" && in.Obligation != ob {
 		return false

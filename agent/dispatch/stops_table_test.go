@@ -51,7 +51,7 @@ func ordersOfSuccession() []order {
 		{"successor stopped before both begin", []string{"0 start A 10-60", "5 start B 30-50", "8 stop S of=B"}, "A completed ran 10-60; B cancelled (stopped)", "what never began took nothing over"},
 		{"successor stopped after it began", []string{"0 start A 10-60", "5 start B 30-50", "35 stop B"}, "A superseded (superseded) ran 10-30; B stopped (stopped) ran 30-35", "a hand-over is final"},
 		{"superseded one stopped", []string{"0 start A 10-60", "5 start B 30-50", "20 stop A"}, "A stopped (stopped) ran 10-20; B completed ran 30-50", "the stop comes first"},
-		{"both stopped by obligation", []string{"0 start A 10-60", "5 start B 30-50", "20 stop S ob=ob"}, "A stopped (stopped) ran 10-20; B cancelled (stopped)", "nothing of it goes on"},
+		{"both stopped by obligation", []string{"0 start A 10-60", "5 start B 30-50", "20 stop S ob=ob"}, "A stopped (stopped) ran 10-20; B completed ran 30-50", "what comes later stays, and a person is asked"},
 		{"superseded whole, successor stopped", []string{"0 start A 30-50", "5 start B 20-60", "10 stop B"}, "A superseded (superseded); B cancelled (stopped)", "it was told as superseded: final, wants a new instruction"},
 		{"last of three stopped", []string{"0 start A 10-70", "1 start B 30-70", "2 start C 50-70", "40 stop C"}, "A superseded (superseded) ran 10-30; B completed ran 30-70; C cancelled (stopped)", "the one before goes on"},
 		{"middle of three stopped", []string{"0 start A 10-70", "1 start B 30-70", "2 start C 50-70", "20 stop B"}, "A superseded (superseded) ran 10-50; B cancelled (stopped); C completed ran 50-70", "to where the next newer begins"},

@@ -36,6 +36,8 @@ func judge(o flex.Offer, c Context) (terms, *flex.Refusal) {
 		return terms{}, flex.Refuse(flex.ReasonSignatureInvalid, "the signature of operator %q does not fit the instruction", in.Operator)
 	case sig == flex.ReasonSignatureMissing:
 		return terms{}, flex.Refuse(flex.ReasonSignatureMissing, "operator %q must sign its instructions", in.Operator)
+	case sig == flex.ReasonNoKey:
+		return terms{}, flex.Refuse(flex.ReasonNoKey, "the signature of operator %q cannot be judged now: its key cannot be read", in.Operator)
 	}
 	if len(in.Problems) > 0 {
 		p := in.Problems[0]
@@ -61,7 +63,10 @@ func judge(o flex.Offer, c Context) (terms, *flex.Refusal) {
 // parties checks who is meant.
 func parties(o flex.Offer) *flex.Refusal {
 	ids := named(o)
-	if len(ids) == 0 {
+	switch {
+	case len(ids) == 0 && o.Obligation.ID == "":
+		return flex.Refuse(flex.ReasonUnknownObligation, "obligation %q is not known here", o.Instruction.Obligation)
+	case len(ids) == 0:
 		return flex.Refuse(flex.ReasonUnknownAsset, "the instruction names no asset")
 	}
 	if len(o.Ours) == 0 {

@@ -11,14 +11,15 @@ const (
 	NoticeInvalid  NoticeState = "invalid"
 )
 
-// State is the instruction's ladder. admitted → (pending → accepted) →
-// scheduled → active → completed, with the exits below. Words, not numbers: they are what the
-// store keeps, the broker carries and people read.
+// State is the instruction's ladder. (waiting →) admitted → (pending →
+// accepted) → scheduled → active → completed, with the exits below. Words, not
+// numbers: they are what the store keeps, the broker carries and people read.
 type State string
 
 // The ladder and its exits. Completed means that the window is over and the
 // release is proven; until then it stays active with ReleaseOwed.
 const (
+	Waiting    State = "waiting" // cannot be admitted for a reason that may pass
 	Admitted   State = "admitted"
 	Pending    State = "pending"  // waits for our answer to the market
 	Accepted   State = "accepted" // the answer is yes
@@ -37,7 +38,7 @@ func (s State) Final() bool {
 	switch s {
 	case Completed, Refused, Expired, Cancelled, Stopped, Superseded:
 		return true
-	case Admitted, Pending, Accepted, Scheduled, Active:
+	case Waiting, Admitted, Pending, Accepted, Scheduled, Active:
 		return false
 	}
 	return false
@@ -94,9 +95,10 @@ const (
 	ReasonStopped             Reason = "stopped"       // by the operator
 	ReasonStoppedLocal        Reason = "stopped_local" // by a person at the site
 	ReasonSuperseded          Reason = "superseded"
-	ReasonStatus              Reason = "withdrawn" // the market's own status word says so
-	ReasonRejected            Reason = "rejected"  // by a person at the site
-	ReasonNoAnswer            Reason = "no_answer" // the market's deadline for an answer passed
+	ReasonStatus              Reason = "withdrawn"         // the market's own status word says so
+	ReasonNotForExecution     Reason = "not_for_execution" // a draft, a test, an offer: no order
+	ReasonRejected            Reason = "rejected"          // by a person at the site
+	ReasonNoAnswer            Reason = "no_answer"         // the market's deadline for an answer passed
 	ReasonUnavailable         Reason = "declared_unavailable"
 	ReasonMinRun              Reason = "below_min_run" // the window is shorter than the asset runs
 	ReasonRecovery            Reason = "recovering"    // the asset has not rested since its last dispatch

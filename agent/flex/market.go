@@ -104,6 +104,9 @@ type Instruction struct {
 	Signature   string          `json:"signature,omitempty"` // the operator's, as text
 	Content     string          `json:"content"`             // hash of every field that matters
 	Problems    []Refusal       `json:"problems,omitempty"`
+	// Unknown is what the market says of its type or status that nobody here
+	// understands, or that speaks against an order; empty: nothing.
+	Unknown string `json:"unknown,omitempty"`
 	// Test marks a rehearsal: it moves watts and is nobody's delivery.
 	Test    bool            `json:"test,omitempty"`
 	Raw     json.RawMessage `json:"raw,omitempty"`      // dropped after the time of retention

@@ -1,7 +1,5 @@
 package flex
 
-import "strings"
-
 // IsStop knows a stop by its kind, by a status word that withdraws it, and by
 // a power of zero that was asked for on purpose.
 func (in Instruction) IsStop() bool {
@@ -9,10 +7,4 @@ func (in Instruction) IsStop() bool {
 }
 
 // Withdrawn knows the words by which markets call an instruction back.
-func (in Instruction) Withdrawn() bool {
-	switch strings.ToLower(strings.TrimSpace(in.Status)) {
-	case "cancelled", "canceled", "withdrawn", "revoked", "rescinded", "stopped", "aborted", "terminated", "rejected", "expired":
-		return true
-	}
-	return false
-}
+func (in Instruction) Withdrawn() bool { return ClassOfWord(in.Status) == WordStop }

@@ -22,6 +22,7 @@ type fakeBook struct {
 	mu       sync.Mutex
 	notices  map[flex.NotificationID]flex.Notice
 	offers   []flex.Offer
+	decided  map[uint64]bool
 	audit    []flex.Audit
 	sights   []flex.Sight
 	replies  []flex.Reply
@@ -43,7 +44,7 @@ type fakeBook struct {
 }
 
 func newBook() *fakeBook {
-	return &fakeBook{records: map[flex.InstructionID]flex.Record{}, latest: map[flex.InstructionID]int{}, notices: map[flex.NotificationID]flex.Notice{}, obs: map[flex.ObligationID]flex.Obligation{},
+	return &fakeBook{decided: map[uint64]bool{}, records: map[flex.InstructionID]flex.Record{}, latest: map[flex.InstructionID]int{}, notices: map[flex.NotificationID]flex.Notice{}, obs: map[flex.ObligationID]flex.Obligation{},
 		assets: map[flex.AssetID]flex.MarketAsset{}, comps: map[flex.CompetitionID]flex.Competition{}}
 }
 
@@ -67,6 +68,9 @@ func (b *fakeBook) apply(ch flex.Changes) {
 	b.commits++
 	for _, n := range ch.Notices {
 		b.notices[n.ID] = n
+	}
+	for _, seq := range ch.Decided {
+		b.decided[seq] = true
 	}
 	for _, o := range ch.Offers {
 		o.Seq = uint64(len(b.offers) + 1)
@@ -184,6 +188,18 @@ func (b *fakeBook) ids() []string {
 	var out []string
 	for _, o := range b.offers {
 		out = append(out, string(o.Instruction.ID)+"/"+o.Instruction.Content)
+	}
+	return out
+}
+
+// open are the offers that are not decided; the last one comes last.
+func (b *fakeBook) open() (out []flex.Offer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, o := range b.offers {
+		if !b.decided[o.Seq] {
+			out = append(out, o)
+		}
 	}
 	return out
 }

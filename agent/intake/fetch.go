@@ -35,12 +35,16 @@ func (i *Intake) Run(ctx context.Context) error {
 		for _, j := range due {
 			wg.Go(func() { i.guarded(ctx, j) })
 		}
+		again, all, rest := i.rematchDue(now)
+		if again {
+			wg.Go(func() { i.rematch(ctx, all) })
+		}
 		i.clearRefused(now)
 		i.clearDoubts(now)
 		select {
 		case <-ctx.Done():
 		case <-i.wake:
-		case <-time.After(min(wait, reload.Sub(now))):
+		case <-time.After(min(wait, rest, reload.Sub(now))):
 		}
 	}
 	return nil
@@ -196,7 +200,7 @@ func (i *Intake) settle(ctx context.Context, j *job, src source, got []flex.Inst
 	case i.tooLate(j):
 		i.giveUp(ctx, j, false)
 	default:
-		i.shortfall(j, b)
+		i.shortfall(j)
 		i.retry(j, 0)
 	}
 }
@@ -221,7 +225,7 @@ func (i *Intake) commitFor(ctx context.Context, j *job, b *batch, got []flex.Ins
 	n, again := j.notice, j.again
 	fetched := len(j.ids)
 	i.mu.Unlock()
-	full = fetched >= n.Count && b.waiting == 0
+	full = fetched >= n.Count
 	if full {
 		closeNotice(&ch, i.asKept(n), fetched, again, i.cfg.Clock.Stamp())
 	}
@@ -260,14 +264,10 @@ func closeNotice(ch *flex.Changes, n flex.Notice, fetched int, again bool, st fl
 }
 
 // shortfall says what is missing.
-func (i *Intake) shortfall(j *job, b *batch) {
+func (i *Intake) shortfall(j *job) {
 	i.mu.Lock()
 	n, have := j.notice, len(j.ids)
 	i.mu.Unlock()
-	if have >= n.Count {
-		i.log.Info("instructions wait for their contract or for an asset's capacity", "notification", short(n.ID), "waiting", b.waiting)
-		return
-	}
 	i.log.Warn("fewer instructions than announced, trying again", "notification", short(n.ID), "have", have, "announced", n.Count)
 	if i.triedFor(j) >= alarmAfter {
 		i.cfg.Health.Raise(CodeInstructionsMissing, short(n.ID),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"flexd/agent/flex"
@@ -33,8 +34,8 @@ const (
 	maxSettling = 64
 )
 
-// Config is what intake needs. All but Direction, Signatures, RefusedDir and
-// SyncNow are mandatory.
+// Config is what intake needs. All but Direction, Signatures, RefusedDir,
+// SyncNow and Waiting are mandatory.
 type Config struct {
 	Verifier Verifier
 	Fetcher  Fetcher
@@ -49,6 +50,8 @@ type Config struct {
 	// SyncNow asks for the contracts to be synchronised: an obligation is not
 	// known.
 	SyncNow func()
+	// Waiting are the offers that wait for a reason that can pass.
+	Waiting func() []flex.Offer
 	// Ours are the assets that this site's configuration lists.
 	Ours []flex.AssetID
 	// Signatures judges operators' own signatures; nil: none is looked at.
@@ -80,6 +83,10 @@ type Intake struct {
 	overflow  bool // open notices are in the store that are not in jobs
 	refusedAt time.Time
 	nRefused  int
+	stale     bool // what waits is to be matched again whenever it is due
+	rematches bool // that is under way
+	rematchAt time.Time
+	turns     map[uint64]rematching // by Seq
 
 	// admitMu makes "offered before?" and the commit one step, so that two
 	// doors never offer the same content twice. Both are one-place channels.
@@ -87,10 +94,11 @@ type Intake struct {
 	// pollMu keeps polls from overtaking each other.
 	pollMu chan struct{}
 
+	contracts atomic.Bool // they have changed since the last list
+
 	stops    *memory // stops that have acted
 	seen     *memory // explicit revisions that were offered
 	recorded *memory // instructions for others, in the audit already
-	waited   *memory // how often an instruction was put off for its contract
 	sighted  *memory // contents and doors whose sighting is stored
 
 	// doubts is when each operator's signature could last not be checked.
@@ -114,7 +122,6 @@ func New(cfg Config) *Intake {
 		stops:    newMemory(4096),
 		seen:     newMemory(4096),
 		recorded: newMemory(16384), // more than one list can show
-		waited:   newMemory(1024),
 		sighted:  newMemory(16384), // more than one list can show
 		doubts:   map[string]time.Time{},
 		listed:   map[flex.InstructionID]*listing{},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -17,9 +16,6 @@ const (
 	maxDropped   = 20 // lines in the diary about what is not ours, of one reply
 	assetTimeout = 5 * time.Second
 	assetsAsked  = 32 // assets fetched one by one for one instruction
-	// maxWaits is how often an instruction is put off because its contract or
-	// an asset's capacity is not known and may be on its way.
-	maxWaits = 4
 )
 
 // source is where instructions came from.
@@ -29,6 +25,9 @@ type source struct {
 	doors []flex.Sighting // by which they came, the first one first
 	raw   []byte          // the market's reply as it came
 	at    time.Time       // of the reply
+	// contracts tells that contracts have changed: what was refused by an older
+	// one is judged again.
+	contracts bool
 }
 
 // batch is what a set of instructions amounts to, before the last look at
@@ -39,7 +38,7 @@ type batch struct {
 	assets    map[flex.AssetID]flex.MarketAsset // fetched on the way, to be stored
 	sights    []flex.Sight                      // by which doors our instructions came
 	reply     *flex.Reply
-	waiting   int // put off, to be matched again
+	again     map[string]bool // offered before, and to be judged by a new contract
 }
 
 // named gives an id to instructions that have none, so that a stop without
@@ -65,13 +64,15 @@ func named(ins []flex.Instruction) []flex.Instruction {
 	return out
 }
 
-// keyOf names one content of one instruction.
+// keyOf names one content of one instruction, as it was signed.
 func keyOf(in flex.Instruction) string {
-	return string(in.ID) + "\x00" + strconv.FormatInt(in.Revision, 10) + "\x00" + in.Content
+	return string(in.ID) + "\x00" + strconv.FormatInt(in.Revision, 10) + "\x00" + in.Content + "\x00" + in.Signature
 }
 
 // offered tells whether this content needs no offer: it is the latest one, or
-// an explicit revision that is behind or was offered before.
+// an explicit revision that is behind or was offered before. A copy that was
+// not proven to be the operator's stands in the way of none that is signed
+// otherwise, and a stop in the way of no start: that is to be seen refused.
 func (i *Intake) offered(in flex.Instruction) (bool, error) {
 	if i.seen.has(keyOf(in)) {
 		return true, nil
@@ -81,23 +82,26 @@ func (i *Intake) offered(in flex.Instruction) (bool, error) {
 		return false, err
 	}
 	was := last.Instruction
+	false1 := forged(last.Signature)
 	if was.Content == in.Content && was.Revision == in.Revision {
-		return true, nil
+		return !false1 || was.Signature == in.Signature, nil
 	}
-	return in.HasRevision && was.HasRevision && in.Revision < was.Revision, nil
+	behind := in.HasRevision && was.HasRevision && in.Revision < was.Revision
+	return behind && !false1 && (was.Kind == in.Kind || in.Kind == flex.KindStop), nil
 }
 
 // match finds contract and assets for everything that is new. Only here the
 // market may be asked again, outside every lock.
 func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) (*batch, error) {
-	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}}
+	b := &batch{assets: map[flex.AssetID]flex.MarketAsset{}, again: map[string]bool{}}
 	var cat catalogue
 	for _, in := range ins {
 		old, err := i.offered(in)
 		if err != nil {
 			return nil, fmt.Errorf("cannot look up instruction %s: %w", in.ID, err)
 		}
-		if old {
+		anew := old && src.contracts && i.refusedByContract(ctx, in)
+		if old && !anew {
 			b.sights = append(b.sights, i.sightsOf(in, src)...)
 			continue
 		}
@@ -106,6 +110,10 @@ func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) 
 				return nil, fmt.Errorf("cannot read the contracts: %w", err)
 			}
 		}
+		if anew && !i.otherContract(cat, in) {
+			continue
+		}
+		b.again[keyOf(in)] = anew
 		i.matchOne(ctx, src, cat, in, b)
 	}
 	if len(b.offers) > 0 {
@@ -120,27 +128,17 @@ func (i *Intake) matchOne(ctx context.Context, src source, cat catalogue, in fle
 	stop := in.Kind == flex.KindStop
 	ids := namedBy(in, o)
 	ours := i.oursOf(ids)
-	if !stop && !known && (len(ours) > 0 || len(ids) == 0) && i.mayWait(in) {
-		// A contract of ours that the last synchronisation did not know.
-		i.syncNow()
-		b.waiting++
-		return
+	unclear := !stop && !known && len(ids) == 0 // its contract may be ours
+	if !stop && !known && (len(ours) > 0 || unclear) {
+		i.syncNow() // a contract that the last synchronisation did not know
 	}
-	if len(ours) == 0 && (!stop || i.foreignStop(cat, in, ids)) {
+	if len(ours) == 0 && !unclear && (!stop || i.foreignStop(cat, in, ids)) {
 		b.strangers = append(b.strangers, in)
 		return
 	}
 	in = i.resolve(cat, in, o)
-	assets, wait := i.capacities(ctx, cat, o, ids, b, stop)
-	if wait && i.mayWait(in) {
-		b.waiting++
-		return
-	}
-	state, ok := i.signature(cat, in, o)
-	if !ok {
-		b.waiting++
-		return
-	}
+	assets := i.capacities(ctx, cat, o, ids, b, stop)
+	state := i.signature(cat, in, o)
 	o.Raw = nil // the contract keeps it
 	b.offers = append(b.offers, flex.Offer{
 		Notification: src.id, Door: src.door, Received: i.cfg.Clock.Stamp(),
@@ -149,12 +147,9 @@ func (i *Intake) matchOne(ctx context.Context, src source, cat catalogue, in fle
 	b.sights = append(b.sights, i.sightsOf(in, src)...)
 }
 
-// mayWait counts the times an instruction was put off.
-func (i *Intake) mayWait(in flex.Instruction) bool { return i.waited.note(keyOf(in)) < maxWaits }
-
 // capacities gives what is known of the assets. What the store does not know
-// is asked of the market; wait tells that asking failed for now.
-func (i *Intake) capacities(ctx context.Context, cat catalogue, o flex.Obligation, ids []flex.AssetID, b *batch, stop bool) (out []flex.MarketAsset, wait bool) {
+// is asked of the market.
+func (i *Intake) capacities(ctx context.Context, cat catalogue, o flex.Obligation, ids []flex.AssetID, b *batch, stop bool) (out []flex.MarketAsset) {
 	var missing []flex.AssetID
 	for _, id := range ids {
 		if _, known := cat.assets[id]; !known {
@@ -162,7 +157,7 @@ func (i *Intake) capacities(ctx context.Context, cat catalogue, o flex.Obligatio
 		}
 	}
 	if len(missing) > 0 && !stop {
-		wait = i.askAssets(ctx, cat, o, missing, b)
+		i.askAssets(ctx, cat, o, missing, b)
 	}
 	for _, id := range ids {
 		if a, known := cat.assets[id]; known {
@@ -170,12 +165,12 @@ func (i *Intake) capacities(ctx context.Context, cat catalogue, o flex.Obligatio
 			out = append(out, a)
 		}
 	}
-	return out, wait
+	return out
 }
 
 // askAssets fetches unknown assets into the catalogue: those of the contract
-// at once, then one by one. It reports whether a failure was temporary.
-func (i *Intake) askAssets(ctx context.Context, cat catalogue, o flex.Obligation, ids []flex.AssetID, b *batch) (wait bool) {
+// at once, then one by one.
+func (i *Intake) askAssets(ctx context.Context, cat catalogue, o flex.Obligation, ids []flex.AssetID, b *batch) {
 	ctx, cancel := context.WithTimeout(ctx, assetTimeout)
 	defer cancel()
 	learn := func(a flex.MarketAsset) {
@@ -198,20 +193,17 @@ func (i *Intake) askAssets(ctx context.Context, cat catalogue, o flex.Obligation
 			continue
 		}
 		if asked++; asked > assetsAsked {
-			return wait
+			return
 		}
 		a, err := i.cfg.Assets.Asset(ctx, id)
 		if err != nil {
 			i.log.Warn("cannot fetch an asset, its capacity is not known", "asset", id, "error", err)
-			var retry *flex.RetryError
-			wait = wait || errors.As(err, &retry) || ctx.Err() != nil
 			continue
 		}
 		if a.ID == id {
 			learn(a)
 		}
 	}
-	return wait
 }
 
 // changes looks a last time at what was offered, under admitMu, and gives
@@ -224,7 +216,7 @@ func (i *Intake) changes(b *batch) (flex.Changes, error) {
 		if err != nil {
 			return ch, fmt.Errorf("cannot look up instruction %s: %w", o.Instruction.ID, err)
 		}
-		if key := keyOf(o.Instruction); !old && !twice[key] {
+		if key := keyOf(o.Instruction); (!old || b.again[key]) && !twice[key] {
 			twice[key] = true
 			ch.Offers = append(ch.Offers, o)
 		}
@@ -293,5 +285,6 @@ func (i *Intake) taken(offers []flex.Offer) {
 	}
 	if len(offers) > 0 {
 		i.cfg.Wake()
+		i.rematchSoon()
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"flexd/agent/flex"
 )
@@ -12,27 +11,29 @@ import (
 // pollID stands for the notification in what was found by listing.
 const pollID flex.NotificationID = "poll"
 
-// pollAgain is when to list again for instructions that were put off.
-const pollAgain = 2 * time.Second
-
 // Poll lists the instructions of the last days and admits what is new: a
 // notification or a stop that was lost is found. Nothing is stored when there
-// is nothing new. *flex.RetryError says when to come again.
+// is nothing new.
 func (i *Intake) Poll(ctx context.Context) error {
 	i.pollMu <- struct{}{}
 	defer func() { <-i.pollMu }()
 	st := i.cfg.Clock.Stamp()
 	listCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	changed := i.contracts.Swap(false)
 	got, raw, err := i.cfg.Fetcher.List(listCtx, st.At.Add(-listBack))
 	cancel()
 	if err != nil {
 		err = fmt.Errorf("cannot list instructions: %w", err)
 	}
 	if err != nil && len(got) == 0 {
+		i.contracts.Store(changed)
 		return err
 	}
 	// A list that broke off is good as far as it goes.
-	admitted := i.admitListed(ctx, got, raw)
+	admitted := i.admitListed(ctx, got, raw, changed)
+	if changed && errors.Join(err, admitted) != nil {
+		i.contracts.Store(true)
+	}
 	if err == nil {
 		i.watchList(ctx, got, st.At)
 	}
@@ -40,10 +41,11 @@ func (i *Intake) Poll(ctx context.Context) error {
 }
 
 // admitListed takes a list through the same path as a notification's set.
-func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []byte) error {
+// changed tells that contracts have changed since the last list.
+func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []byte, changed bool) error {
 	got = named(got)
 	at := i.cfg.Clock.Stamp().At
-	src := source{id: pollID, door: flex.DoorPoll, doors: []flex.Sighting{{Door: flex.DoorPoll, At: at}}, raw: raw, at: at}
+	src := source{id: pollID, door: flex.DoorPoll, doors: []flex.Sighting{{Door: flex.DoorPoll, At: at}}, raw: raw, at: at, contracts: changed}
 	i.stopFirst(ctx, src, got)
 	b, err := i.match(ctx, src, got)
 	if err != nil {
@@ -51,9 +53,6 @@ func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []
 	}
 	if err := i.commitBatch(ctx, b); err != nil {
 		return fmt.Errorf("cannot keep what was listed: %w", err)
-	}
-	if b.waiting > 0 {
-		return &flex.RetryError{After: pollAgain, Err: errors.New("instructions wait for their contract or an asset's capacity")}
 	}
 	return nil
 }

@@ -15,13 +15,13 @@ import (
 const doubtFor = 24 * time.Hour
 
 // signature judges the operator's own signature by the policy of everyone
-// whom the instruction concerns; the gravest verdict counts. ok is false while
-// that is not possible: then the instruction waits, and somebody is told why.
-func (i *Intake) signature(c catalogue, in flex.Instruction, o flex.Obligation) (state string, ok bool) {
+// whom the instruction concerns; the gravest verdict counts. It is
+// key_unavailable while that is not possible, and somebody is told why.
+func (i *Intake) signature(c catalogue, in flex.Instruction, o flex.Obligation) (state string) {
 	if i.cfg.Signatures == nil {
-		return "", true
+		return ""
 	}
-	ok = true
+	later := false
 	for _, operator := range i.concerned(c, in, o) {
 		as := in
 		as.Operator = operator
@@ -31,17 +31,20 @@ func (i *Intake) signature(c catalogue, in flex.Instruction, o flex.Obligation) 
 		case errors.As(err, &retry):
 			i.log.Error("an operator's signature cannot be judged now, the instruction waits", "instruction", in.ID, "operator", operator, "error", err)
 			i.doubt(operator, fmt.Sprintf("the signature of operator %q cannot be judged now, instruction %s waits: %v", operator, in.ID, err))
-			ok = false
+			later = true
 			continue
 		case verdict != "":
 			i.log.Warn("an operator's signature was judged", "instruction", in.ID, "operator", operator, "state", verdict, "why", err)
 		}
 		if forged(verdict) {
-			return verdict, true
+			return verdict
 		}
 		state = cmp.Or(verdict, state)
 	}
-	return state, ok
+	if later {
+		return string(flex.ReasonNoKey)
+	}
+	return state
 }
 
 // concerned names the operators whose policy holds for an instruction: the one
@@ -65,9 +68,10 @@ func (i *Intake) concerned(c catalogue, in flex.Instruction, o flex.Obligation) 
 	return out
 }
 
-// forged tells that a signature speaks against the instruction.
+// forged tells that a signature speaks against the instruction, or that nobody
+// can judge it.
 func forged(state string) bool {
-	return state == string(flex.ReasonSignatureInvalid) || state == string(flex.ReasonSignatureMissing)
+	return state == string(flex.ReasonSignatureInvalid) || state == string(flex.ReasonSignatureMissing) || state == string(flex.ReasonNoKey)
 }
 
 // alarmFor says what a person must know of an offer's signature, and takes it
@@ -75,9 +79,10 @@ func forged(state string) bool {
 func (i *Intake) alarmFor(o flex.Offer) {
 	in := o.Instruction
 	switch {
+	case o.Signature == string(flex.ReasonNoKey): // told where it was found out
 	case forged(o.Signature):
 		i.cfg.Health.Raise(CodeSignatureInvalid, in.Operator,
-			fmt.Sprintf("instruction %s is refused: %s of operator %q", in.ID, o.Signature, in.Operator))
+			fmt.Sprintf("instruction %s is not carried out: %s of operator %q", in.ID, o.Signature, in.Operator))
 	case o.Signature == string(flex.Unverified):
 		i.doubt(in.Operator, fmt.Sprintf("instruction %s carries a signature of operator %q that cannot be checked: no key is configured", in.ID, in.Operator))
 	case in.Signature != "":

@@ -33,7 +33,7 @@ func (i *Intake) stopFirst(ctx context.Context, src source, ins []flex.Instructi
 			continue
 		}
 		resolved := i.resolve(cat, in, o)
-		if state, ok := i.signature(cat, resolved, o); !ok || forged(state) {
+		if forged(i.signature(cat, resolved, o)) {
 			continue // a stop is refused for trust alone
 		}
 		if i.stops.note(keyOf(in)) > 0 {

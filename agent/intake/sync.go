@@ -51,6 +51,9 @@ type SyncConfig struct {
 	Log    *slog.Logger
 	Every  time.Duration
 	Region func(operator string) string
+	// Changed is called after contracts, assets or competitions were stored; it
+	// may be nil.
+	Changed func()
 }
 
 // Sync copies obligations, competitions and obligated assets from the market
@@ -235,6 +238,9 @@ func (s *Sync) write(ctx context.Context, st flex.Stamp, have catalogue, ch flex
 	if err := s.cfg.Book.Commit(ctx, ch); err != nil {
 		clear(s.detailed)
 		return fmt.Errorf("cannot store the contracts: %w", err)
+	}
+	if s.cfg.Changed != nil {
+		s.cfg.Changed()
 	}
 	s.cfg.Log.Info("contracts synchronised", "obligations", len(ch.Obligations), "competitions", len(ch.Competitions), "assets", len(ch.Assets))
 	for _, ev := range events {

@@ -25,7 +25,7 @@ type event struct {
 // eventOf is the dispatch of a record, false where no watt was asked for.
 func eventOf(r flex.Record) (event, bool) {
 	switch r.State {
-	case flex.Refused, flex.Expired, flex.Cancelled, flex.Superseded:
+	case flex.Waiting, flex.Refused, flex.Expired, flex.Cancelled, flex.Superseded:
 		return event{}, false
 	case flex.Completed, flex.Stopped:
 		if r.FirstWrite.IsZero() {

@@ -46,6 +46,9 @@ func (p *Profile) readInstruction(raw json.RawMessage, t *trace) (flex.Instructi
 	p.readPower(f, &in)
 	p.readWindow(f, &in)
 	p.readKind(f, &in)
+	if in.Kind == flex.KindStart {
+		p.needsOfStart(f, &in)
+	}
 	in.Problems = f.problems
 	in.Content = contentOf(in)
 	return in, nil
@@ -68,7 +71,6 @@ func (p *Profile) readWho(f *fields, in *flex.Instruction) {
 	in.Obligation, in.Competition = flex.ObligationID(ob), flex.CompetitionID(comp)
 	in.Assets = named[flex.AssetID](f.ids("assets", m.Assets))
 	in.Stops = named[flex.InstructionID](f.ids("stops", m.Stops))
-	in.Status, _ = f.text("status", m.Status, maxText)
 	in.Signature, _ = f.text("signature", m.Signature, maxSignature)
 	in.Operator, _ = f.text("operator", m.Operator, maxText)
 }
@@ -118,36 +120,6 @@ func (p *Profile) readWindow(f *fields, in *flex.Instruction) {
 	in.Window.End, _ = f.instant("end", p.Instruction.End)
 }
 
-// readKind tells a start from a stop by the profile's rules, and then what a
-// start must have. A stop needs nothing but its id.
-func (p *Profile) readKind(f *fields, in *flex.Instruction) {
-	kind, given := f.text("type", p.Instruction.Type, maxText)
-	switch {
-	case in.Kind == flex.KindStop:
-		f.trace.verdict("its capacity is zero (stop.capacity_zero)")
-		// Zero capacity calls back this instruction, and no other.
-		if !p.Stop.TypeWords.has(kind) && len(in.Stops) == 0 {
-			in.Stops = []flex.InstructionID{in.ID}
-		}
-	case p.Stop.TypeWords.has(kind):
-		in.Kind = flex.KindStop
-		f.trace.verdict("its type %q is one of stop.type_words", clip(kind))
-	case in.Status != "" && p.Stop.StatusWords.has(in.Status):
-		in.Kind = flex.KindStop
-		f.trace.verdict("its status %q is one of stop.status_words", clip(in.Status))
-	default:
-		in.Kind = flex.KindStart
-		f.trace.verdict("no rule under stop makes it a stop")
-		if given && kind != "" && !p.Instruction.StartWords.has(kind) {
-			f.problem(flex.ReasonBadField, "type: %q is neither a start nor a stop: check the profile's words", clip(kind))
-		}
-	}
-	if in.Kind == flex.KindStop {
-		return
-	}
-	p.needsOfStart(f, in)
-}
-
 // needsOfStart are the fields without which nothing can be started.
 func (p *Profile) needsOfStart(f *fields, in *flex.Instruction) {
 	m := p.Instruction
@@ -168,9 +140,9 @@ func (p *Profile) needsOfStart(f *fields, in *flex.Instruction) {
 }
 
 // contentOf hashes every field that changes what is done, in one fixed form:
-// not the revision (it is compared by itself), the market's status word (it
+// not the revision (it is compared by itself), a status word that is known (it
 // moves with the market's own bookkeeping, and counts by the kind), nor the
-// signature (it may be made afresh each time), nor anything unknown.
+// signature (it may be made afresh each time), nor any other field.
 func contentOf(in flex.Instruction) string {
 	assets, stops := slices.Sorted(slices.Values(in.Assets)), slices.Sorted(slices.Values(in.Stops))
 	canonical := struct {
@@ -184,8 +156,9 @@ func contentOf(in flex.Instruction) string {
 		Direction   flex.Direction
 		Start, End  int64
 		Problems    []flex.Refusal
+		Unknown     string `json:",omitempty"`
 	}{in.Kind, in.Operator, in.Obligation, in.Competition, assets, stops, in.Capacity, in.Direction,
-		in.Window.Start.UnixNano(), in.Window.End.UnixNano(), in.Problems}
+		in.Window.Start.UnixNano(), in.Window.End.UnixNano(), in.Problems, in.Unknown}
 	if in.Window.Start.IsZero() {
 		canonical.Start = 0
 	}

@@ -32,7 +32,10 @@ type Config struct {
 	CertAt   func() time.Time // when the market's certificate is judged, unless HTTP is given; nil: now
 	Heard    Heard            // takes the dates of the market's answers; may be nil
 	Insecure bool             // plain http beyond loopback
-	Log      *slog.Logger
+	// UnknownStops takes an instruction for a stop whose type or status nobody
+	// understands.
+	UnknownStops bool
+	Log          *slog.Logger
 }
 
 // Market is the adapter for one account. It is safe for concurrent use.
@@ -54,6 +57,11 @@ func Open(cfg Config) (*Market, error) {
 		if p, err = LoadProfile(""); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.UnknownStops {
+		own := *p
+		own.unknownStops = true
+		p = &own
 	}
 	at, err := parseOrigin(cfg.BaseURL, cfg.Insecure)
 	if err != nil {

@@ -26,6 +26,8 @@ type Profile struct {
 	Response     profileResponse     `yaml:"response"`
 	Subscription profileSubscription `yaml:"subscription"`
 	Availability profileAvailability `yaml:"availability"`
+
+	unknownStops bool // of the site's configuration, not of the market's file
 }
 
 type profilePaths struct {
@@ -114,6 +116,8 @@ type instructionFields struct {
 	Revision    pointers    `yaml:"revision"`
 	Type        pointers    `yaml:"type"`
 	StartWords  words       `yaml:"start_words"`
+	StatusWords words       `yaml:"status_words"`
+	DraftWords  words       `yaml:"draft_words"`
 	Obligation  pointers    `yaml:"obligation"`
 	Competition pointers    `yaml:"competition"`
 	Assets      pointers    `yaml:"assets"`

@@ -143,6 +143,11 @@ func (p *Profile) checkPower() []misfit {
 			out = append(out, misfit{"instruction.start_words", fmt.Sprintf("has %q, and so has stop.type_words", w)})
 		}
 	}
+	for _, w := range p.Instruction.StatusWords {
+		if p.Stop.StatusWords.has(w) {
+			out = append(out, misfit{"instruction.status_words", fmt.Sprintf("has %q, and so has stop.status_words", w)})
+		}
+	}
 	return out
 }
 

@@ -17,7 +17,8 @@ func TestTheEmbeddedProfileSetsEverySetting(t *testing.T) {
 	p := embeddedProfile(t)
 	// Settings whose default is that nothing is said.
 	empty := map[string]bool{"profile.Notification.Payload": true, "profile.Notification.OtherEvents": true, "profile.Notification.Require": true,
-		"profile.Notification.Audience": true, "profile.Key.Pointer": true, "profile.Lists.Single": true, "profile.Obligation.Holidays": true}
+		"profile.Notification.Audience": true, "profile.Key.Pointer": true, "profile.Lists.Single": true, "profile.Obligation.Holidays": true,
+		"profile.Instruction.StatusWords": true, "profile.unknownStops": true}
 	var walk func(path string, v reflect.Value)
 	walk = func(path string, v reflect.Value) {
 		if empty[path] {

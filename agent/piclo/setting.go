@@ -135,8 +135,11 @@ func (w *words) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// has tells whether s is one of the words.
-func (w words) has(s string) bool { return slices.Contains(w, strings.ToLower(s)) }
+// has tells whether s is one of the words, however it is spelt.
+func (w words) has(s string) bool {
+	s = flex.FoldWord(s)
+	return s != "" && slices.ContainsFunc(w, func(have string) bool { return flex.FoldWord(have) == s })
+}
 
 func checkPath(s string) error {
 	if !strings.HasPrefix(s, "/") || len(s) < 2 || strings.ContainsAny(s, "?#\\% ") ||
