@@ -74,6 +74,7 @@ type Agent struct {
 	group      *run.Group
 	beat       run.Beat
 	started    time.Time
+	trial      bool // built to be looked at, not to run
 	session    uint64
 	closing    sync.Once
 	closeErr   error

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"time"
@@ -48,7 +49,7 @@ func (a *Agent) buildIntake() error {
 	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: book, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync,
 		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Changed: func() { a.intake.Rematch() }})
 	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: book, Stopper: a.board, Clock: a.wall,
-		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Waiting: a.engine.Waiting, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
+		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Waiting: a.engine.Waiting, PollNow: func() { a.poller.Wake() }, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
 		RefusedDir: filepath.Join(cfg.Data, refusedName)})
 	return nil
 }
@@ -97,7 +98,7 @@ func (a *Agent) buildDoors() error {
 		return fmt.Errorf("ingress.webhook.tls: %w", err)
 	}
 	a.webhook = ingress.NewWebhook(ingress.WebhookConfig{Listen: hook.Listen, Path: hook.Path, CertFile: p[0], KeyFile: p[1],
-		TrustedProxies: hook.TrustedProxies, Intake: a.intake, Health: a.health, Log: a.log})
+		TrustedProxies: hook.TrustedProxies, Intake: a.intake, Signed: func(h http.Header) bool { return a.market.Profile().SignedByHeader(h) }, Health: a.health, Log: a.log})
 	return nil
 }
 

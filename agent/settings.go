@@ -21,13 +21,6 @@ func driverConfigs(cfg *config.Config) []drivers.Config {
 	return out
 }
 
-// CheckDevices tells what is wrong with the configured devices beyond the
-// file's own rules: a register map that is not there, or is broken.
-func CheckDevices(cfg *config.Config) error {
-	_, err := drivers.Open(driverConfigs(cfg), nil)
-	return err
-}
-
 // allocation is what the planner needs of the configured assets.
 func allocation(site config.Site, assets []config.Asset) []allocate.Asset {
 	out := make([]allocate.Asset, len(assets))

@@ -52,7 +52,9 @@ const claimEvery = 10 * time.Second
 
 func newClaims(a *Agent) *claims {
 	c := &claims{health: a.health, log: a.log, devices: a.conf.cfg.Devices, held: map[flex.DeviceID]net.Listener{}, other: map[flex.DeviceID]string{}}
-	c.take()
+	if !a.trial {
+		c.take()
+	}
 	return c
 }
 

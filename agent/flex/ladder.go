@@ -116,6 +116,7 @@ const (
 	// Reasons for a refused notification.
 	ReasonMalformed  Reason = "malformed"
 	ReasonTooLarge   Reason = "too_large"
+	ReasonTooMany    Reason = "too_many"
 	ReasonForeignURL Reason = "foreign_url"
 	ReasonEvent      Reason = "unknown_event"
 	ReasonNoKey      Reason = "key_unavailable" // cannot judge now: ask again later

@@ -50,6 +50,8 @@ func answerTo(err error) answer {
 		return answer{status: http.StatusUnauthorized, text: "the notification is from the future or expired: check the clocks", failed: true}
 	case flex.ReasonNoKey:
 		return answer{status: http.StatusServiceUnavailable, retry: after, text: "the market's public key is not at hand, send it again"}
+	case flex.ReasonTooMany:
+		return answer{status: http.StatusTooManyRequests, retry: after, text: "too many notifications that nobody signed"}
 	case flex.ReasonTooLarge:
 		return answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}
 	case flex.ReasonEvent:

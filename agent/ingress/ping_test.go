@@ -91,6 +91,35 @@ func TestAProbeSaysPlainlyWhyNobodyAnswers(t *testing.T) {
 	}
 }
 
+// A post whose headers hold what the market signed is no ping, although its
+// body is empty.
+func TestAnEmptyPostWithASignedHeaderIsNoPing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header, value string
+		ping          bool
+	}{
+		"a compact JWS":   {"X-Jws-Signature", "eyJhbGciOiJSUzI1NiJ9.e30.AA", false},
+		"a detached JWS":  {"Signature-Of-Ours", "eyJhbGciOiJSUzI1NiJ9..AA", false},
+		"a JWS in JSON":   {"X-Jws-Signature", `{"payload":"e30","signature":"AA"}`, false},
+		"an access token": {"Authorization", "eyJhbGciOiJSUzI1NiJ9.e30.AA", true},
+		"a bearer":        {"X-Forwarded-Authorization", "Bearer eyJhbGciOiJSUzI1NiJ9.e30.AA", true},
+		"nothing":         {"X-Trace", "1.2.3", true},
+	} {
+		in := &fakeIntake{}
+		w, _ := open(t, in, func(c *WebhookConfig) { c.Signed = HoldsJWS })
+		req, _ := http.NewRequest(http.MethodPost, "http://"+w.Addr().String()+"/webhooks/piclo", http.NoBody)
+		req.Header.Set(tc.header, tc.value)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if (resp.StatusCode == http.StatusOK) != tc.ping || (len(in.got) == 0) != tc.ping {
+			t.Errorf("%s: %d, %d envelopes", name, resp.StatusCode, len(in.got))
+		}
+	}
+}
+
 func TestEveryPathLeadsToItsOwn(t *testing.T) {
 	a, b := &fakeIntake{}, &fakeIntake{}
 	w, _ := open(t, a, func(c *WebhookConfig) { c.Routes = map[string]Intake{"/b": b} })

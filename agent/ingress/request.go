@@ -37,7 +37,7 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 		refuse(rw, a)
 		return
 	}
-	if len(body) == 0 {
+	if len(body) == 0 && (w.cfg.Signed == nil || !w.cfg.Signed(r.Header)) {
 		w.ping(rw, r)
 		return
 	}

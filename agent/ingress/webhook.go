@@ -48,9 +48,12 @@ type WebhookConfig struct {
 	TrustedProxies []netip.Prefix
 	// CertFile and KeyFile are PEM; both empty: plain, behind a proxy.
 	CertFile, KeyFile string
-	Intake            Intake
-	Health            Health
-	Log               *slog.Logger
+	// Signed tells whether headers alone hold a signed notification: then a post
+	// with an empty body is no ping. May be nil.
+	Signed func(http.Header) bool
+	Intake Intake
+	Health Health
+	Log    *slog.Logger
 
 	MaxConns      int
 	PerSecond     int           // requests over all

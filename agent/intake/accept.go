@@ -24,6 +24,9 @@ func (i *Intake) Accept(ctx context.Context, env flex.Envelope) error {
 	if n.ID == "" || n.DataURL == "" {
 		return i.unverified(env, hash, flex.Refuse(flex.ReasonMalformed, "the notification names no data to fetch"))
 	}
+	if err := i.afford(n, env); err != nil {
+		return err
+	}
 	st := i.cfg.Clock.Stamp()
 	n.Door, n.State, n.RawHash = env.Door, flex.NoticeVerified, hash
 	n.Received = orNow(env.Received, st)

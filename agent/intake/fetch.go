@@ -338,6 +338,7 @@ func (i *Intake) clearRefused(now time.Time) {
 	i.mu.Unlock()
 	if quiet {
 		i.cfg.Health.Clear(CodeNotificationRefused, "")
+		i.cfg.Health.Clear(CodeTooMany, "")
 	}
 }
 

@@ -50,6 +50,8 @@ type Config struct {
 	// SyncNow asks for the contracts to be synchronised: an obligation is not
 	// known.
 	SyncNow func()
+	// PollNow asks for the market's list: something was not followed. May be nil.
+	PollNow func()
 	// Waiting are the offers that wait for a reason that can pass.
 	Waiting func() []flex.Offer
 	// Ours are the assets that this site's configuration lists.
@@ -71,6 +73,7 @@ type Intake struct {
 	log     *slog.Logger
 	ours    map[flex.AssetID]bool
 	refused *refusedFolder
+	budget  *budget
 	wake    chan struct{}
 	ready   chan struct{}
 	once    sync.Once
@@ -114,6 +117,7 @@ func New(cfg Config) *Intake {
 		log:      cfg.Log,
 		ours:     make(map[flex.AssetID]bool, len(cfg.Ours)),
 		refused:  newRefusedFolder(cfg.RefusedDir),
+		budget:   newBudget(),
 		wake:     make(chan struct{}, 1),
 		ready:    make(chan struct{}),
 		admitMu:  make(chan struct{}, 1),

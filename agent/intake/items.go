@@ -5,6 +5,7 @@ import "flexd/agent/health"
 // Health items of this room.
 const (
 	CodeNotificationRefused  = "notification_refused"
+	CodeTooMany              = "notifications_unsigned"
 	CodeInstructionsMissing  = "instructions_missing"
 	CodeSignatureUnverified  = "so_signature_unverified"
 	CodeSignatureInvalid     = "so_signature_invalid"
@@ -16,6 +17,7 @@ const (
 // Items declares them.
 var Items = []health.Item{
 	{Code: CodeNotificationRefused, Severity: health.Info, Title: "A notification was refused"},
+	{Code: CodeTooMany, Severity: health.Warning, Title: "More unsigned notifications come than are followed"},
 	{Code: CodeInstructionsMissing, Severity: health.Alarm, Title: "Instructions that were announced cannot be fetched"},
 	{Code: CodeSignatureUnverified, Severity: health.Alarm, Title: "An operator's signature could not be checked"},
 	{Code: CodeSignatureInvalid, Severity: health.Alarm, Title: "An operator's signature is wrong or missing"},

@@ -153,7 +153,7 @@ func exchange(hc *http.Client, req *http.Request, limit int64) ([]byte, http.Hea
 	if int64(len(body)) > limit {
 		return nil, nil, fmt.Errorf("the market's answer to %s is larger than %d bytes", what, limit)
 	}
-	return body, resp.Header, nil
+	return bytes.TrimPrefix(body, byteOrderMark), resp.Header, nil
 }
 
 // temporary marks what may work at the next try. The URL is left out of the

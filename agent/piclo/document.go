@@ -11,9 +11,13 @@ import (
 	"flexd/agent/trust"
 )
 
+// byteOrderMark may precede a JSON text: RFC 8259 section 8.1 lets a reader
+// ignore it.
+var byteOrderMark = []byte("\ufeff")
+
 // decodeJSON reads exactly one JSON value; numbers keep their text.
 func decodeJSON(raw []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(raw, byteOrderMark)))
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil {
@@ -27,7 +31,7 @@ func decodeJSON(raw []byte) (any, error) {
 
 // decodeObject reads one JSON object without repeated keys.
 func decodeObject(raw []byte) (map[string]any, error) {
-	if err := trust.UniqueKeys(raw); err != nil {
+	if err := trust.UniqueKeys(bytes.TrimPrefix(raw, byteOrderMark)); err != nil {
 		return nil, err
 	}
 	v, err := decodeJSON(raw)

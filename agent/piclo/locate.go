@@ -22,7 +22,7 @@ func (p *Profile) locate(header map[string][]string, body []byte) (located, erro
 		return located{}, flex.Refuse(flex.ReasonTooLarge, "the notification has %d bytes, more than %d", len(body), maxBody)
 	}
 	n := p.Notification
-	text := bytes.Trim(body, " \t\r\n")
+	text := bytes.Trim(bytes.TrimPrefix(body, byteOrderMark), " \t\r\n")
 	if len(text) == 0 && (n.Serialization == serialDetached || !p.hasPlace(placeHeader)) {
 		return located{}, flex.Refuse(flex.ReasonMalformed, "the notification is empty")
 	}
@@ -54,6 +54,13 @@ func (p *Profile) locate(header map[string][]string, body []byte) (located, erro
 		}
 	}
 	return located{}, flex.Refuse(flex.ReasonMalformed, "the notification holds no %s JWS where the profile looks for it", n.Serialization)
+}
+
+// SignedByHeader tells whether headers hold what is looked at for a signed
+// notification: then its body may be empty.
+func (p *Profile) SignedByHeader(header map[string][]string) bool {
+	n := p.Notification
+	return n.Signature != signatureNone && p.hasPlace(placeHeader) && len(header[string(n.Header)]) > 0
 }
 
 func (p *Profile) hasPlace(w place) bool {
@@ -161,7 +168,7 @@ func (p *Profile) attach(l located, body []byte) (located, error) {
 		return located{}, flex.Refuse(flex.ReasonMalformed, "the notification is %v", err)
 	}
 	for _, ptr := range p.Notification.Payload {
-		raw, ok := rawAt(body, ptr)
+		raw, ok := rawAt(bytes.TrimPrefix(body, byteOrderMark), ptr)
 		if !ok || len(raw) == 0 {
 			continue
 		}

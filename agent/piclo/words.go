@@ -39,16 +39,24 @@ func (p *Profile) readKind(f *fields, in *flex.Instruction) {
 		}
 	case byType == flex.WordStop:
 		in.Kind = flex.KindStop
-		f.trace.verdict("its type %q means a stop (stop.type_words)", clip(kind))
+		f.trace.verdict("its type %q is %s", clip(kind), listed(p.Stop.TypeWords, kind, "stop.type_words"))
 	case byStatus == flex.WordStop:
 		in.Kind = flex.KindStop
-		f.trace.verdict("its status %q means a stop (stop.status_words)", clip(in.Status))
+		f.trace.verdict("its status %q is %s", clip(in.Status), listed(p.Stop.StatusWords, in.Status, "stop.status_words"))
 		callBack(in)
 	default:
 		in.Kind = flex.KindStart
 		f.trace.verdict("no rule under stop makes it a stop")
 		p.readOrder(f, in, kind, byType, byStatus)
 	}
+}
+
+// listed says where a word's meaning is from.
+func listed(w words, s, setting string) string {
+	if w.has(s) {
+		return "one of " + setting
+	}
+	return "a usual word for a stop"
 }
 
 // callBack lets a stop that is made so by its power or status name the

@@ -58,7 +58,7 @@ func New(cfg *Config, o Options) (*Relay, error) {
 		routes[route.Path] = &door{route: route, limits: cfg.Limits, link: r.link, sources: sources, count: c}
 	}
 	r.hook = ingress.NewWebhook(ingress.WebhookConfig{Listen: cfg.Webhook.Listen, Listener: o.Listener, Routes: routes,
-		CertFile: paths[0], KeyFile: paths[1], TrustedProxies: cfg.Webhook.TrustedProxies,
+		CertFile: paths[0], KeyFile: paths[1], TrustedProxies: cfg.Webhook.TrustedProxies, Signed: ingress.HoldsJWS,
 		Health: c, Log: o.Log, PerSecond: cfg.Limits.PerSecond})
 	r.health = &health{listen: cfg.Health, link: r.link, count: c, started: time.Now(), open: r.serving.Load}
 	return r, nil

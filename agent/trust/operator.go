@@ -48,13 +48,13 @@ type Operators struct {
 }
 
 // NewOperators checks what was agreed. The pointers say where the profile
-// finds an instruction's signature.
+// finds an instruction's signature; where there are none, nobody signs.
 func NewOperators(list []Operator, signaturePointers []string) (*Operators, error) {
 	o := &Operators{pointers: slices.Clone(signaturePointers)}
-	if len(signaturePointers) == 0 {
-		return nil, errors.New("operators' signatures: no pointer says where a signature is")
-	}
 	for _, op := range list {
+		if len(signaturePointers) == 0 && op.Policy == PolicyRequire {
+			return nil, fmt.Errorf("operator %q requires a signature, and the profile's instruction.signature says of no place that holds one", op.Name)
+		}
 		op.Policy, op.Encoding = cmp.Or(op.Policy, PolicyVerifyIfPresent), cmp.Or(op.Encoding, "base64")
 		if err := op.check(Canon{Fields: op.Fields, Separator: op.Separator, Signature: signaturePointers}); err != nil {
 			return nil, fmt.Errorf("operator %q %w", op.Name, err)

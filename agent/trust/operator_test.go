@@ -292,7 +292,13 @@ func TestAgreementsThatCannotWork(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	for name, p := range map[string][]string{"none": nil, "the whole": {""}, "no pointer": {"signature"}} {
+	for policy, fits := range map[string]bool{PolicyRequire: false, PolicyVerifyIfPresent: true, PolicyIgnore: true} {
+		op := Operator{Name: "x", Policy: policy, Scheme: SchemeHMAC, Keys: key}
+		if _, err := NewOperators([]Operator{op}, nil); (err == nil) != fits {
+			t.Errorf("no place for a signature, %s: %v", policy, err)
+		}
+	}
+	for name, p := range map[string][]string{"the whole": {""}, "no pointer": {"signature"}} {
 		if _, err := NewOperators([]Operator{{Name: "x"}}, p); err == nil {
 			t.Errorf("signature at %s: accepted", name)
 		}

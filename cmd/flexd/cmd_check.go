@@ -20,7 +20,8 @@ func checkCommand() command {
 		name: "check", args: "[FILE]", short: "check a configuration and say what to subscribe", noAgent: true,
 		long: `Reads a configuration, reports every problem with file, line, column and
 remedy, and tells which webhook address and event to subscribe at the market.
-It looks at what the file points at as well: keys and certificates with their
+It builds all that a start builds, and
+looks at what the file points at as well: keys and certificates with their
 dates, folders, host names. It connects to nothing and changes nothing. Exit
 code 78 when the file is unusable, 1 when what it points at is proven wrong.
 
@@ -90,10 +91,7 @@ func describe(rep *report, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := profile.Suits(c.Market.ClientID); err != nil {
-		return err
-	}
-	if err := agent.CheckDevices(c); err != nil {
+	if err := agent.Fits(c); err != nil {
 		return err
 	}
 	rep.OK, rep.Site, rep.Devices, rep.Assets = true, string(c.Site.ID), len(c.Devices), len(c.Assets)
