@@ -195,6 +195,9 @@ func (a *Agent) Ready() <-chan struct{} { return a.group.Ready() }
 func (a *Agent) Close() error {
 	a.closing.Do(func() {
 		a.claims.close()
+		if a.health != nil {
+			a.health.Close()
+		}
 		for _, db := range []*series.DB{a.series, a.whyDB} {
 			if db != nil {
 				a.closeErr = errors.Join(a.closeErr, db.Close())

@@ -14,7 +14,7 @@ import (
 )
 
 // maxPending bounds the changes that wait for the store.
-const maxPending = 1000
+const maxPending = 4000
 
 // events turns changes of health into stored events and audit lines, on a
 // task of its own: whoever raises an item must never wait for a disk.

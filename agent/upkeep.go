@@ -55,7 +55,7 @@ func items(commissioning bool) []health.Item {
 		{Code: codeStateLost, Severity: health.Alarm, Title: "The state was lost"},
 		{Code: codeStateDamaged, Severity: health.Alarm, Title: "A stored value is damaged"},
 		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
-		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again"},
+		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again", Calm: time.Minute},
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}

@@ -10,6 +10,7 @@ import (
 	"flexd/agent/config"
 	"flexd/agent/dispatch"
 	"flexd/agent/flex"
+	"flexd/agent/intake"
 	"flexd/agent/local"
 	"flexd/store"
 )
@@ -91,7 +92,7 @@ func (v *view) links() []local.Link {
 	now, _ := a.wall.Now()
 	market := local.Link{Name: "market", OK: true, Text: cfg.Market.BaseURL}
 	for _, alert := range a.health.Active() {
-		if alert.Code == "market_unreachable" {
+		if alert.Code == intake.CodeMarketUnreachable && alert.GoodSince.IsZero() {
 			market.OK, market.Text, market.Since = false, alert.Text, alert.Since
 		}
 	}

@@ -1,10 +1,14 @@
 package control
 
-import "flexd/agent/health"
+import (
+	"time"
+
+	"flexd/agent/health"
+)
 
 // Codes of the health items that control raises, by device, or by dispatch.
 const (
-	CodeReleaseOwed    = "release_owed"
+	CodeReleaseOwed    = health.CodeReleaseOwed // also raised by dispatch, for the instruction
 	CodeJournalLost    = "journal_lost"
 	CodeJournalOrphan  = "journal_orphan"
 	CodeNotDelivering  = "not_delivering"
@@ -18,7 +22,7 @@ const (
 	CodeDeviceFailed   = "device_failed"
 	CodeLateWrite      = "late_write"
 	CodeContraryPower  = "contrary_power"
-	CodeStoreFailing   = "store_failing"
+	CodeStoreFailing   = health.CodeStoreFailing // declared where decisions are stored
 	CodeNotDelivered   = "not_delivered"
 	CodeShortfallAhead = "shortfall_ahead"
 )
@@ -36,11 +40,10 @@ func Items() []health.Item {
 		{Code: CodeWriteBudget, Severity: health.Alarm, Title: "A device's memory has been written as often as it may be in a day"},
 		{Code: CodeDeviceReverted, Severity: health.Alarm, Title: "A device fell back before its lease was renewed"},
 		{Code: CodeDeviceChanged, Severity: health.Alarm, Title: "Another device answers than before"},
-		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device cannot be read"},
+		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device cannot be read", Calm: 30 * time.Second},
 		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
 		{Code: CodeLateWrite, Severity: health.Alarm, Title: "A free device took a setpoint that arrived late"},
 		{Code: CodeContraryPower, Severity: health.Alarm, Title: "A device does the contrary of what it was told"},
-		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
 		{Code: CodeNotDelivered, Severity: health.Alarm, Title: "An asset does not deliver what was instructed"},
 		{Code: CodeShortfallAhead, Severity: health.Warning, Title: "A dispatch will not be given in full"},
 	}

@@ -1,11 +1,15 @@
 package dispatch
 
-import "flexd/agent/health"
+import (
+	"time"
+
+	"flexd/agent/health"
+)
 
 // Codes of the alarms that this room raises.
 const (
-	CodeStoreFailing   = "store_failing"
-	CodeReleaseOwed    = "release_owed"
+	CodeStoreFailing   = health.CodeStoreFailing
+	CodeReleaseOwed    = health.CodeReleaseOwed
 	CodeClockUntrusted = "clock_untrusted"
 	CodeAnswerDue      = "answer_due"
 	CodeAnswerFailed   = "answer_failed"
@@ -18,8 +22,7 @@ const (
 // Items declares the alarms that this room raises.
 func Items() []health.Item {
 	return []health.Item{
-		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored"},
-		{Code: CodeReleaseOwed, Severity: health.Alarm, Title: "A device is not proven to be handed back"},
+		{Code: CodeStoreFailing, Severity: health.Alarm, Title: "Decisions cannot be stored", Calm: 30 * time.Second},
 		{Code: CodeClockUntrusted, Severity: health.Alarm, Title: "The clock cannot be trusted: instructions wait"},
 		{Code: CodeAnswerDue, Severity: health.Alarm, Title: "The market's deadline for an answer is near"},
 		{Code: CodeAnswerFailed, Severity: health.Alarm, Title: "The market did not take an acceptance, and the dispatch goes on"},

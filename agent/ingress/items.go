@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"time"
 
 	"flexd/agent/flex"
 	"flexd/agent/health"
@@ -16,7 +17,7 @@ const (
 
 // Items declares them.
 var Items = []health.Item{
-	{Code: CodePollFailed, Severity: health.Warning, Title: "The market cannot be polled for instructions"},
+	{Code: CodePollFailed, Severity: health.Warning, Title: "The market cannot be polled for instructions", Calm: time.Minute},
 	{Code: CodeCertificate, Severity: health.Alarm, Title: "The webhook's certificate cannot be used"},
 	{Code: CodeCertificateEnds, Severity: health.Warning, Title: "The webhook's certificate ends soon"},
 }

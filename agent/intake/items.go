@@ -1,6 +1,10 @@
 package intake
 
-import "flexd/agent/health"
+import (
+	"time"
+
+	"flexd/agent/health"
+)
 
 // Health items of this room.
 const (
@@ -22,6 +26,6 @@ var Items = []health.Item{
 	{Code: CodeSignatureUnverified, Severity: health.Alarm, Title: "An operator's signature could not be checked"},
 	{Code: CodeSignatureInvalid, Severity: health.Alarm, Title: "An operator's signature is wrong or missing"},
 	{Code: CodeNotListed, Severity: health.Warning, Title: "The market does not list an instruction any more"},
-	{Code: CodeMarketUnreachable, Severity: health.Warning, Title: "The market's contracts cannot be synchronised"},
+	{Code: CodeMarketUnreachable, Severity: health.Warning, Title: "The market's contracts cannot be synchronised", Calm: time.Minute},
 	{Code: CodeNotificationUnstored, Severity: health.Alarm, Title: "A notification could not be stored"},
 }

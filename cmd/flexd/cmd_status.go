@@ -45,7 +45,11 @@ func statusText(w io.Writer, st local.Status) {
 	fmt.Fprintf(w, "configuration %s\n", st.Config)
 	fmt.Fprintf(w, "clock %s: %s\n", st.Clock, st.Time.Why)
 	for _, a := range st.Alerts {
-		fmt.Fprintf(w, "%-8s %s: %s (since %s)\n", strings.ToUpper(string(a.Severity)), subject(a.Code, a.Subject), a.Text, stamp(a.Since))
+		good := ""
+		if !a.GoodSince.IsZero() {
+			good = ", good again since " + stamp(a.GoodSince) + ": cleared when it stays so"
+		}
+		fmt.Fprintf(w, "%-8s %s: %s (since %s%s)\n", strings.ToUpper(string(a.Severity)), subject(a.Code, a.Subject), a.Text, stamp(a.Since), good)
 	}
 	for _, h := range st.Holds {
 		what := "all devices"
