@@ -57,7 +57,7 @@ func cutApply(t *testing.T, r Rig, from *flex.Target, to flex.Target, free flex.
 		between(t, r, n, old, to.Power)
 		e.Intent = nil // nobody heard of what came through
 		release(t, r.Device(), e)
-		between(t, r, n, free, free)
+		freed(t, r, n, free)
 		if err == nil {
 			return
 		}
@@ -75,7 +75,7 @@ func cutRelease(t *testing.T, r Rig, from flex.Target, free flex.Watts) {
 		r.Fault(n, NoFault)
 		between(t, r, n, old, free)
 		release(t, r.Device(), e)
-		between(t, r, n, free, free)
+		freed(t, r, n, free)
 		if err == nil {
 			return
 		}
@@ -85,6 +85,16 @@ func cutRelease(t *testing.T, r Rig, from flex.Target, free flex.Watts) {
 
 // slip is what a step of a setpoint and the plant's own rounding may come to.
 const slip = 15
+
+// freed is what the plant does by itself, or rests at.
+func freed(t *testing.T, r Rig, n int, free flex.Watts) {
+	t.Helper()
+	if r.Rests {
+		between(t, r, n, 0, free)
+		return
+	}
+	between(t, r, n, free, free)
+}
 
 func between(t *testing.T, r Rig, n int, a, b flex.Watts) {
 	t.Helper()

@@ -407,8 +407,7 @@ func (d *Device) toldAny() bool {
 // Verify compares what stands in the device with a target. It writes nothing.
 func (d *Device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error) {
 	rec := flex.Receipt{Device: d.cfg.ID}
-	f, err := d.ready(ctx, modbus.Read)
-	if err != nil {
+	if _, err := d.ready(ctx, modbus.Read); err != nil {
 		return rec, err
 	}
 	im, err := d.fetch(ctx, modbus.Read, d.controls())
@@ -420,7 +419,7 @@ func (d *Device) Verify(ctx context.Context, t flex.Target) (flex.Receipt, error
 		return rec, err
 	}
 	rec.Effective = p.effective
-	if f.plate.Follow { // what follows something else is told from others' by what was proven
+	if d.follows(d.m.Control[p.method]) { // what follows something else is told from others' by what was proven
 		d.lastTold(t, p.requests)
 	}
 	d.judge(&rec, p.requests, im)

@@ -247,7 +247,7 @@ func (d *Device) plate(f *found, im image) {
 		}
 		p.MaxCharge, p.MaxDischarge = d.within(im, p.MaxCharge, me.Max.Charge), d.within(im, p.MaxDischarge, me.Max.Discharge)
 		p.Settle = max(p.Settle, me.settles(max(p.MaxCharge, p.MaxDischarge)))
-		p.Follow = p.Follow || me.Of == ofGrid || me.Of == ofBattery && d.role() == flex.RoleHybrid
+		p.Follow = p.Follow || d.follows(me) && me.Harvest == nil // which minds being told all the time
 		p.Step = max(p.Step, d.step(im, me))
 		p.Detail = append(p.Detail, fmt.Sprintf("%s: falls back %s to %s; written again every %v", name, fallsBack(me), me.Fallback.To, me.refreshOf()))
 		if len(me.Fallback.Keeps) > 0 {
@@ -257,11 +257,16 @@ func (d *Device) plate(f *found, im image) {
 			p.Detail = append(p.Detail, name+": whether it falls back is doubtful: "+me.Fallback.Doubt)
 		}
 	}
-	if p.Method != "" {
+	if me := d.m.Control["set"]; p.Method != "" && (me == nil || me.Harvest == nil) { // which is left to itself at 0 W
 		p.Can = append(p.Can, flex.CanIdle)
 	}
 	p.Detail = append(p.Detail, "map "+d.m.Name+" is "+string(d.m.Status))
 	f.plate = p
+}
+
+// follows tells whether a setpoint rests on something that moves by itself.
+func (d *Device) follows(me *Method) bool {
+	return me.Of == ofGrid || me.Of == ofBattery && d.role() == flex.RoleHybrid
 }
 
 // within bounds a rating by what else limits it; what is not known bounds

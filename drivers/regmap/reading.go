@@ -79,6 +79,10 @@ func (d *Device) reading(im image) flex.Reading {
 		}
 	}
 	for _, me := range d.m.Control {
+		if me.Harvest != nil && d.toldAny() { // told 0 W, it is left to itself
+			yes := d.all(im, me.Active)
+			r.Acting = &yes
+		}
 		if len(me.Acting) > 0 && d.all(im, me.Active) {
 			yes := d.all(im, me.Acting)
 			r.Acting = &yes

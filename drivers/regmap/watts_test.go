@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,6 +192,39 @@ func TestAStorEdgeServesTheHouseAfterOurDeath(t *testing.T) {
 	})
 }
 
+// A device that restarts under control is handed back all the same: what it
+// keeps over a restart is as it was found.
+func TestADeviceThatRestartsIsHandedBack(t *testing.T) {
+	kept := map[string][]uint16{
+		"sungrow-sh": {13049, 13051}, "fronius-gen24": {froniusMode, froniusMode + 10, froniusMode + 12},
+		"solaredge-storedge": {0xE004, 0xE005, 0xE00A}, "solaredge-pv": {0xF300, 0xF310, 0xF312, 0xF318, 0xF31A}, "huawei-luna": {47083, 47087, 47100},
+	}
+	for _, m := range mades {
+		t.Run(m.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := m.bench()
+				d, e := b.take(t)
+				found, free := b.owner(), b.gives()
+				if err := b.steer(t, d, e, map[bool]flex.Watts{true: 2000, false: -1000}[b.cap], 5*time.Second); err != nil {
+					t.Fatal(err)
+				}
+				b.dev.(interface{ Restart() }).Restart()
+				rec, err := b.driver(t, b.p).Release(t.Context(), *e)
+				if err != nil || !rec.Echo || rec.Foreign {
+					t.Errorf("release: %+v, %v", rec, err)
+				}
+				for _, a := range kept[m.name] {
+					if was, now := found[strangers.Register{Unit: b.unit, Addr: a}], b.get(a); was != now {
+						t.Errorf("register %d (%#x): found %d, left %d", a, a, was, now)
+					}
+				}
+				time.Sleep(time.Minute)
+				near(t, "by itself again", float64(b.gives()), float64(free), 1)
+			})
+		})
+	}
+}
+
 // Without the owner's consent nothing is drawn from the grid and no permission
 // is touched, whatever is asked.
 func TestNothingIsDrawnFromTheGridWithoutConsent(t *testing.T) {
@@ -364,91 +396,7 @@ func TestASolarEdgeOfAnySize(t *testing.T) {
 	}
 }
 
-func refusedWith(t *testing.T, err error, word string) {
-	t.Helper()
-	why, ok := flex.RefusalOf(err)
-	if !ok || !strings.Contains(why.Text, word) {
-		t.Errorf("%v, want a refusal with %q", err, word)
-	}
-}
-
-// huaweis are the battery's states in sun.
-func onHuawei(t *testing.T, role flex.Role, o strangers.HuaweiOptions) (*bench, *regmap.Device, *flex.JournalEntry) {
-	b := madeFor("huawei-luna").with(func(now func() time.Time) plant { return strangers.NewHuawei(now, o) }).bench(as(role, true))
-	d, e := b.take(t)
-	return b, d, e
-}
-
-// In the sun no forced command takes the harvest down: what would is refused,
-// and what is above the harvest is given.
-func TestAHuaweiInTheSun(t *testing.T) {
-	for _, soc := range []float64{100, 50, 5} {
-		for _, role := range []flex.Role{flex.RoleStorage, flex.RoleHybrid} {
-			t.Run(fmt.Sprintf("%s at %.0f %%", role, soc), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					b, d, e := onHuawei(t, role, strangers.HuaweiOptions{Sun: 3000, House: 400, SoC: soc})
-					found, before := b.owner(), b.dev.Watts()
-					for _, w := range []flex.Watts{500, 0, 2900, -100} {
-						err := b.steer(t, d, e, w, 10*time.Second)
-						if w != 0 || role == flex.RoleHybrid {
-							refusedWith(t, err, map[bool]string{true: "full", false: "PV"}[w < 0 && soc == 100 && err != nil && strings.Contains(err.Error(), "full")])
-						}
-						if p := b.dev.Watts(); p.PV < 2999 || math.Abs(p.Grid-before.Grid) > 1 {
-							t.Errorf("%v: the PV gives %.0f W, the site %.0f W, before %.0f W", w, p.PV, p.Grid, before.Grid)
-						}
-					}
-					b.handedBack(t, e, found)
-				})
-			})
-		}
-	}
-	synctest.Test(t, func(t *testing.T) {
-		b, d, e := onHuawei(t, flex.RoleHybrid, strangers.HuaweiOptions{Sun: 2000, House: 400})
-		found := b.owner()
-		for _, w := range []flex.Watts{4000, -1500} {
-			if err := b.steer(t, d, e, w, 2*time.Minute); err != nil {
-				t.Fatal(err)
-			}
-			near(t, "above the harvest", float64(b.gives()), float64(w), 30)
-			b.truthful(t, d)
-			b.handedBack(t, e, found)
-			time.Sleep(20 * time.Second)
-			near(t, "the harvest is back", b.dev.Watts().PV, 2000, 1)
-			*e = entryOf(t, d)
-		}
-		if err := b.steer(t, d, e, 4000, 2*time.Minute); err != nil {
-			t.Fatal(err)
-		}
-		refusedWith(t, b.steer(t, d, e, 500, time.Second), "PV") // its own command hides what the PV could give
-		b.handedBack(t, e, found)
-		*e = entryOf(t, d)
-		refusedWith(t, b.steer(t, d, e, 500, time.Second), "PV") // not recovered yet
-	})
-}
-
-// A battery that is full, or not available, is not written to again and again.
-func TestAHuaweiThatIsFullOrLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, d, e := onHuawei(t, flex.RoleStorage, strangers.HuaweiOptions{SoC: 99.95, FromGrid: true})
-		_ = b.steer(t, d, e, -2000, 2*time.Minute)
-		refusedWith(t, b.steer(t, d, e, -2000, time.Second), "full")
-		n := len(b.p.writes)
-		for range 30 {
-			_ = b.steer(t, d, e, -2000, time.Second)
-			time.Sleep(time.Second)
-		}
-		if more := len(b.p.writes) - n; more > 0 {
-			t.Errorf("%d writes to a full battery", more)
-		}
-		b.dev.(*strangers.Huawei).SetLost(true)
-		r, err := d.Read(t.Context())
-		if err != nil || r.Battery != nil || r.SoC != nil || r.Power != nil {
-			t.Errorf("%+v, %v", r, err)
-		}
-	})
-}
-
-// A map knows its own devices, by what they say of themselves.
+// What belongs to the owner is looked at whole.
 func TestOwnersAreCopiedWhole(t *testing.T) {
 	for _, m := range mades {
 		b := m.bench()
