@@ -139,6 +139,9 @@ func (s *SunSpec) Order(model uint16, off int, words ...uint16) {
 	s.touched(model, off, len(words))
 }
 
+// At is the register of a point.
+func (s *SunSpec) At(model uint16, off int) Register { return Register{1, s.at[model] + uint16(off)} }
+
 // Point reads a register of a model.
 func (s *SunSpec) Point(model uint16, off int) uint16 {
 	s.mu.Lock()
