@@ -47,7 +47,7 @@ func (a *Agent) buildIntake() error {
 		return err
 	}
 	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: book, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync,
-		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Changed: func() { a.intake.Rematch() }})
+		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Ours: ours(cfg.Assets), Changed: func() { a.intake.Rematch() }})
 	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: book, Stopper: a.board, Clock: a.wall,
 		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Waiting: a.engine.Waiting, PollNow: func() { a.poller.Wake() }, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
 		RefusedDir: filepath.Join(cfg.Data, refusedName)})

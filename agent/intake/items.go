@@ -16,6 +16,9 @@ const (
 	CodeNotListed            = "instruction_not_listed"
 	CodeMarketUnreachable    = "market_unreachable"
 	CodeNotificationUnstored = "notification_unstored"
+	CodeAssetUnknown         = "asset_unknown"
+	CodeAssetUncontracted    = "asset_uncontracted"
+	CodeAssetElsewhere       = "asset_elsewhere"
 )
 
 // Items declares them.
@@ -28,4 +31,7 @@ var Items = []health.Item{
 	{Code: CodeNotListed, Severity: health.Warning, Title: "The market does not list an instruction any more"},
 	{Code: CodeMarketUnreachable, Severity: health.Warning, Title: "The market's contracts cannot be synchronised", Calm: time.Minute},
 	{Code: CodeNotificationUnstored, Severity: health.Alarm, Title: "A notification could not be stored"},
+	{Code: CodeAssetUnknown, Severity: health.Alarm, Title: "The market's account does not have an asset of the configuration"},
+	{Code: CodeAssetUncontracted, Severity: health.Info, Title: "No contract names an asset of the configuration"},
+	{Code: CodeAssetElsewhere, Severity: health.Info, Title: "The account has assets that this site does not serve"},
 }

@@ -32,7 +32,7 @@ const (
 type Market interface {
 	Obligations(ctx context.Context, since, to time.Time) ([]flex.Obligation, error)
 	Competition(ctx context.Context, id flex.CompetitionID) (flex.Competition, error)
-	ObligationAssets(ctx context.Context, id flex.ObligationID) ([]flex.MarketAsset, error)
+	AssetSource
 }
 
 // SyncBook is the store as Sync needs it.
@@ -51,6 +51,8 @@ type SyncConfig struct {
 	Log    *slog.Logger
 	Every  time.Duration
 	Region func(operator string) string
+	// Ours are the assets of the configuration.
+	Ours []flex.AssetID
 	// Changed is called after contracts, assets or competitions were stored; it
 	// may be nil.
 	Changed func()
@@ -68,6 +70,7 @@ type Sync struct {
 	// Owned by Run.
 	detailed map[string]time.Time       // when competitions and assets were fetched
 	missing  map[flex.ObligationID]bool // not listed the last time
+	absent   map[flex.AssetID]int       // ours, for how many answers in a row
 }
 
 // NewSync builds a synchronisation; nothing runs yet.
@@ -76,7 +79,7 @@ func NewSync(cfg SyncConfig) *Sync {
 		cfg.Every = syncEvery
 	}
 	return &Sync{cfg: cfg, wake: make(chan struct{}, 1), ready: make(chan struct{}),
-		detailed: map[string]time.Time{}, missing: map[flex.ObligationID]bool{}}
+		detailed: map[string]time.Time{}, missing: map[flex.ObligationID]bool{}, absent: map[flex.AssetID]int{}}
 }
 
 // Name is the task's name.
@@ -195,7 +198,11 @@ func (s *Sync) sync(ctx context.Context) (again bool, err error) {
 	if broken != nil {
 		return false, broken
 	}
-	return len(s.missing) > 0, detail
+	again = len(s.missing) > 0
+	if detail == nil {
+		again = s.account(ctx, listed, st.At) || again
+	}
+	return again, detail
 }
 
 // fresh are the listed contracts that are not stored as they are, each once.
