@@ -87,19 +87,35 @@ func (e *Endpoint) Do(ctx context.Context, r Request) (Response, error) {
 	if err := e.enqueue(j); err != nil {
 		return Response{}, err
 	}
-	if !e.tryNow(j) {
+	e.tryNow(j)
+	done, more := e.waiting(j)
+	if more {
 		e.poke()
 	}
+	if done == nil {
+		return j.result.resp, j.result.err
+	}
 	select {
-	case res := <-j.result:
-		return res.resp, res.err
+	case <-done:
+		return j.result.resp, j.result.err
 	case <-ctx.Done():
 	}
 	if e.withdraw(j, ctx.Err()) {
 		e.poke()
 	}
-	res := <-j.result
-	return res.resp, res.err
+	<-done
+	return j.result.resp, j.result.err
+}
+
+// waiting gives what to wait on for a job, nil when it is settled, and tells
+// whether there is more to do.
+func (e *Endpoint) waiting(j *job) (done <-chan struct{}, more bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !j.settled {
+		j.done = make(chan struct{})
+	}
+	return j.done, e.queue.len() > 0
 }
 
 // enqueue adds the job; a stop also clears the way in front of it.
@@ -130,21 +146,17 @@ func (e *Endpoint) enqueue(j *job) error {
 // tryNow does the job on the caller's goroutine if the line is up, free and
 // due. Handing each request to Run and its answer back costs two wake-ups,
 // which on a fast line take as long as the request.
-func (e *Endpoint) tryNow(j *job) (done bool) {
+func (e *Endpoint) tryNow(j *job) {
 	select {
 	case e.turn <- struct{}{}:
 	default:
-		return false
+		return
 	}
 	defer func() { <-e.turn }()
 	o := &e.owner
-	if o.line == nil || o.startAt(j, j.queued).After(j.queued) {
-		return false
+	if o.line != nil && !o.startAt(j, j.queued).After(j.queued) {
+		o.exchange(j, j.queued)
 	}
-	o.exchange(j)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.queue.len() == 0
 }
 
 // clearWay makes room for a stop: writes to its unit that wait are given back
@@ -210,7 +222,10 @@ func (e *Endpoint) withdraw(j *job, cause error) bool {
 // job off the queue.
 func (e *Endpoint) settle(j *job, resp Response, err error) {
 	e.stats.count(err)
-	j.result <- result{resp, err}
+	j.settled, j.result = true, result{resp, err}
+	if j.done != nil {
+		close(j.done)
+	}
 }
 
 // Quiet keeps the line free at an instant: no request of priority Read is
@@ -295,6 +310,7 @@ func (e *Endpoint) leave() {
 	e.shut()
 	e.turn <- struct{}{}
 	defer func() { <-e.turn }()
+	e.owner.endWatch()
 	if e.owner.line != nil {
 		e.owner.hangUp()
 	}

@@ -9,10 +9,9 @@ import (
 )
 
 // exchange puts the job on the wire, if it is still the one to be done, and
-// settles it.
-func (o *owner) exchange(j *job) {
+// settles it. now is a moment ago at most.
+func (o *owner) exchange(j *job, now time.Time) {
 	e := o.e
-	now := time.Now()
 	deadline, full := now.Add(e.q.Timeout), true
 	if d, ok := j.ctx.Deadline(); ok && d.Before(deadline) {
 		deadline, full = d, false
@@ -21,9 +20,9 @@ func (o *owner) exchange(j *job) {
 	if f == nil {
 		return
 	}
-	release := e.watch(f)
-	words, err := o.run(j, deadline)
-	cause := e.land(f, release)
+	o.watch(j.ctx)
+	words, err := o.run(j, now, deadline)
+	cause := e.land(f)
 	done := time.Now()
 	// Most of the time that the device may take is enough to call it silent.
 	patient := deadline.Sub(now) >= e.q.Timeout/2
@@ -43,27 +42,51 @@ func (e *Endpoint) launch(j *job, l *line, now time.Time) *flight {
 		return nil
 	}
 	e.queue.remove(j)
-	e.flight = &flight{job: j, conn: l.conn, started: now}
+	e.flight = &j.first
+	if j.first.job != nil { // a late cut of that one must not find this one
+		e.flight = &flight{}
+	}
+	*e.flight = flight{job: j, conn: l.conn, started: now}
 	return e.flight
 }
 
-// watch cuts the flight when its caller cancels. A caller's deadline needs no
-// cut: it is the connection's deadline too, and a late answer can be skipped.
-func (e *Endpoint) watch(f *flight) (release func() bool) {
-	ctx := f.job.ctx
-	if ctx.Done() == nil {
-		return func() bool { return true }
+// watch has the flight cut when its caller cancels. A caller's deadline needs
+// no cut: it is the connection's deadline too, and a late answer can be
+// skipped. The watch stays for the next request, which mostly comes from the
+// same caller.
+func (o *owner) watch(ctx context.Context) {
+	done := ctx.Done()
+	if done == o.watched && (done == nil || ctx.Err() == nil) {
+		return
 	}
-	return context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.Canceled) {
+	o.endWatch()
+	if done == nil {
+		return
+	}
+	e := o.e
+	o.watched = done
+	o.unwatch = context.AfterFunc(ctx, func() {
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			return
+		}
+		e.mu.Lock()
+		f := e.flight
+		e.mu.Unlock()
+		if f != nil && f.job.ctx.Done() == done {
 			e.cut(f, ctx.Err())
 		}
 	})
 }
 
+func (o *owner) endWatch() {
+	if o.unwatch != nil {
+		o.unwatch()
+	}
+	o.watched, o.unwatch = nil, nil
+}
+
 // land ends the flight and returns why it was cut, if it was.
-func (e *Endpoint) land(f *flight, release func() bool) error {
-	release()
+func (e *Endpoint) land(f *flight) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.flight = nil
@@ -73,19 +96,17 @@ func (e *Endpoint) land(f *flight, release func() bool) error {
 	return f.cause
 }
 
-// run is the part under the deadline: look for bytes that should not be there,
-// then send and wait.
-func (o *owner) run(j *job, deadline time.Time) ([]uint16, error) {
+// run is the part under the deadline.
+func (o *owner) run(j *job, now, deadline time.Time) ([]uint16, error) {
 	l := o.line
 	o.wrote, l.wrote, l.anyUnit = false, false, j.req.AnyUnit
-	if err := l.conn.SetDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	if err := l.clean(); err != nil {
+	if err := l.until(deadline, now); err != nil {
 		return nil, err
 	}
 	words, err := o.lib.do(j.req)
-	o.lastSent, o.wrote = l.sent, l.wrote
+	if o.wrote = l.wrote; o.wrote {
+		o.lastSent = l.sent
+	}
 	return words, err
 }
 

@@ -8,22 +8,47 @@ import (
 	gomodbus "github.com/goburrow/modbus"
 )
 
-// library is goburrow's client on top of our line. Its TCP handler is used to
-// pack and unpack frames only; its own transporter never dials.
+// library is goburrow's client between our line and our frames: its own
+// transporter never dials, and its own packager would make each frame anew.
 type library struct {
-	packager *gomodbus.TCPClientHandler
-	client   gomodbus.Client
+	client gomodbus.Client
+	unit   byte
+	adu    [headerSize + maxLength]byte
+	pdu    gomodbus.ProtocolDataUnit
+	data   [2 * protocolMaxWrite]byte
 }
 
 func newLibrary(t gomodbus.Transporter) *library {
-	h := gomodbus.NewTCPClientHandler("")
-	return &library{packager: h, client: gomodbus.NewClient2(h, t)}
+	b := &library{}
+	b.client = gomodbus.NewClient2(b, t)
+	return b
 }
 
-// do runs one request. The unit is a plain field of the library's handler;
-// setting it here is safe because only the endpoint's goroutine gets here.
+// Encode frames a request; the line puts in the transaction.
+func (b *library) Encode(pdu *gomodbus.ProtocolDataUnit) ([]byte, error) {
+	size := atData + len(pdu.Data)
+	if size > len(b.adu) {
+		return nil, fmt.Errorf("%w: %d bytes in one request", ErrInvalid, size)
+	}
+	binary.BigEndian.PutUint32(b.adu[:], 0)
+	binary.BigEndian.PutUint16(b.adu[4:], uint16(size-headerSize))
+	b.adu[atUnit], b.adu[atFunc] = b.unit, pdu.FunctionCode
+	copy(b.adu[atData:], pdu.Data)
+	return b.adu[:size], nil
+}
+
+// Verify has nothing to do: the line judged the answer.
+func (b *library) Verify([]byte, []byte) error { return nil }
+
+// Decode takes an answer out of its frame.
+func (b *library) Decode(adu []byte) (*gomodbus.ProtocolDataUnit, error) {
+	b.pdu = gomodbus.ProtocolDataUnit{FunctionCode: adu[atFunc], Data: adu[atData:]}
+	return &b.pdu, nil
+}
+
+// do runs one request.
 func (b *library) do(r Request) ([]uint16, error) {
-	b.packager.SlaveId = r.Unit
+	b.unit = r.Unit
 	var data []byte
 	var err error
 	switch r.Func {
@@ -34,7 +59,7 @@ func (b *library) do(r Request) ([]uint16, error) {
 	case WriteSingle:
 		_, err = b.client.WriteSingleRegister(r.Addr, r.Values[0])
 	case WriteMultiple:
-		_, err = b.client.WriteMultipleRegisters(r.Addr, uint16(len(r.Values)), pack(r.Values))
+		_, err = b.client.WriteMultipleRegisters(r.Addr, uint16(len(r.Values)), b.pack(r.Values))
 	}
 	if err != nil || r.isWrite() {
 		return nil, translate(r, err)
@@ -64,8 +89,8 @@ func translate(r Request, err error) error {
 	}
 }
 
-func pack(words []uint16) []byte {
-	data := make([]byte, 0, 2*len(words))
+func (b *library) pack(words []uint16) []byte {
+	data := b.data[:0]
 	for _, w := range words {
 		data = binary.BigEndian.AppendUint16(data, w)
 	}

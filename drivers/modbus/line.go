@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -30,12 +31,14 @@ type line struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil where the connection has no file descriptor
 
-	peek    func(fd uintptr) bool // made once: it runs before every request
-	peeked  int
-	peekErr error
+	turn func(fd uintptr) bool // one motion of the line, made once: see talk
+	out  []byte                // the request to send in it
+	got  int                   // what its read brought
+	err  error                 // and what failed in it
 
-	buf [2 * (headerSize + maxLength)]byte
-	n   int // bytes of buf not yet consumed
+	buf  [2 * (headerSize + maxLength)]byte
+	n    int                          // bytes of buf not yet consumed
+	last [headerSize + maxLength]byte // the frame taken out of it last
 
 	txid      *uint16  // the only counter, owned by the endpoint
 	abandoned []uint16 // given up after a timeout; their answers may still come
@@ -44,6 +47,9 @@ type line struct {
 	late      uint64   // answers skipped
 	answered  time.Time
 	anyUnit   bool // of the request under way
+
+	deadline time.Time // of the request
+	due      time.Time // of the connection, as it was last set
 
 	sent  time.Time // just before the last write
 	wrote bool      // the last write handed bytes to the socket
@@ -56,11 +62,32 @@ func newLine(conn net.Conn, txid *uint16) *line {
 			l.raw = raw
 		}
 	}
-	l.peek = func(fd uintptr) bool {
-		l.peeked, l.peekErr = syscall.Read(int(fd), l.buf[l.n:])
-		return true
-	}
+	l.turn = l.talk
 	return l
+}
+
+// until sets the deadline of a request. That of the connection is moved only
+// where it would come too late: a timer for each request costs more than one
+// that fires early now and then, and is set again.
+func (l *line) until(deadline, now time.Time) error {
+	l.deadline = deadline
+	if l.raw != nil && l.due.After(now) && !deadline.Before(l.due) {
+		return nil
+	}
+	return l.arm()
+}
+
+func (l *line) arm() error {
+	l.due = l.deadline
+	if err := l.conn.SetDeadline(l.due); err != nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return nil
+}
+
+// early reports whether err is the connection's deadline and not the request's.
+func (l *line) early(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && l.due.Before(l.deadline)
 }
 
 // port is the local one of the connection.
@@ -73,18 +100,18 @@ func (l *line) port() int {
 
 // Send hands one request to the socket and waits for its answer until the
 // connection's deadline. It replaces the transaction id: the library counts per
-// unit, and two units behind one socket must not share an id.
+// unit, and two units behind one socket must not share an id. The answer is
+// good until the next one is read.
 func (l *line) Send(request []byte) ([]byte, error) {
 	*l.txid++
 	id := *l.txid
 	l.forget(id)
 	binary.BigEndian.PutUint16(request, id)
-
-	l.sent = time.Now()
-	n, err := l.conn.Write(request)
-	l.wrote = n > 0
-	if err != nil {
-		return nil, fmt.Errorf("%w while sending: %w", ErrLost, err)
+	if err := l.put(request); err != nil {
+		if l.wrote && errors.Is(err, ErrTimeout) {
+			l.abandon(id)
+		}
+		return nil, err
 	}
 	for range maxForeign {
 		frame, err := l.frame()
@@ -109,9 +136,88 @@ func (l *line) Send(request []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: %d answers in a row with foreign transaction ids", ErrProtocol, maxForeign)
 }
 
-// frame reads one whole frame into a buffer of its own. ErrTimeout means the
-// deadline passed between frames; inside a frame it is a lost connection,
-// because the rest of the bytes can no longer be told from a new frame.
+// put looks for bytes that should not be there and sends the request. Where
+// the connection has a file descriptor it also waits for the first bytes of
+// the answer: that saves a system call in vain.
+func (l *line) put(request []byte) error {
+	if l.raw == nil {
+		if err := l.clean(); err != nil {
+			return err
+		}
+		l.sent = time.Now()
+		n, err := l.conn.Write(request)
+		l.wrote = n > 0
+		if err != nil {
+			return fmt.Errorf("%w while sending: %w", ErrLost, err)
+		}
+		return nil
+	}
+	for l.out = request; ; {
+		if err := l.clean(); err != nil {
+			return err
+		}
+		l.got, l.err = 0, nil
+		err := l.raw.Read(l.turn)
+		l.n += max(l.got, 0)
+		switch {
+		case l.early(err):
+			if err := l.arm(); err != nil {
+				return err
+			}
+		case err != nil:
+			return l.lost(err)
+		case l.err != nil:
+			return fmt.Errorf("%w: %w", ErrLost, l.err)
+		case l.got <= 0:
+			return fmt.Errorf("%w: closed by the device: %w", ErrLost, io.EOF)
+		case l.out == nil:
+			return nil
+		}
+	}
+}
+
+// talk is one motion of the line, run by the socket's RawConn until it is
+// true: read what came unasked, and if there is nothing, send, wait, and read
+// what comes. The descriptor is non-blocking, so each call returns at once. The
+// wait is prepared before the send, so that an answer cannot slip through.
+func (l *line) talk(fd uintptr) bool {
+	for l.err = syscall.EINTR; l.err == syscall.EINTR; {
+		l.got, l.err = syscall.Read(int(fd), l.buf[l.n:])
+	}
+	if l.err != syscall.EAGAIN {
+		return true
+	}
+	l.got, l.err = 0, nil
+	if l.out == nil {
+		return false
+	}
+	l.sent = time.Now()
+	n, err := syscall.Write(int(fd), l.out)
+	l.wrote = n > 0
+	if err == nil && n < len(l.out) {
+		err = io.ErrShortWrite
+	}
+	l.out = nil
+	if err != nil {
+		l.err = fmt.Errorf("while sending: %w", err)
+	}
+	return err != nil
+}
+
+// lost is what a failed read means. ErrTimeout alone means that the deadline
+// passed between frames; inside a frame the rest of the bytes can no longer be
+// told from a new one.
+func (l *line) lost(err error) error {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	case l.n > 0:
+		return fmt.Errorf("%w: %w after %d bytes of an answer", ErrLost, ErrTimeout, l.n)
+	}
+	return ErrTimeout
+}
+
+// frame reads one whole frame.
 func (l *line) frame() ([]byte, error) {
 	for {
 		frame, err := l.next()
@@ -120,14 +226,13 @@ func (l *line) frame() ([]byte, error) {
 		}
 		n, err := l.conn.Read(l.buf[l.n:])
 		l.n += n
-		switch {
-		case err == nil:
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, fmt.Errorf("%w: %w", ErrLost, err)
-		case l.n > 0:
-			return nil, fmt.Errorf("%w: %w after %d bytes of an answer", ErrLost, ErrTimeout, l.n)
-		default:
-			return nil, ErrTimeout
+		if l.early(err) {
+			err = l.arm()
+		} else if err != nil {
+			err = l.lost(err)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -149,18 +254,15 @@ func (l *line) next() ([]byte, error) {
 	if l.n < total {
 		return nil, nil
 	}
-	frame := slices.Clone(l.buf[:total])
+	frame := l.last[:copy(l.last[:], l.buf[:total])]
 	l.n = copy(l.buf[:], l.buf[total:l.n])
 	return frame, nil
 }
 
-// clean takes in what arrived while no request was under way, without
-// waiting. Answers of abandoned transactions are skipped; anything else, and
-// the peer's close, makes the connection unusable.
+// clean judges what arrived while no request was under way. Answers of
+// abandoned transactions are skipped; anything else makes the connection
+// unusable.
 func (l *line) clean() error {
-	if err := l.drain(); err != nil {
-		return err
-	}
 	for {
 		frame, err := l.next()
 		if err != nil {
@@ -177,28 +279,6 @@ func (l *line) clean() error {
 	if l.n > 0 && len(l.abandoned) == 0 {
 		return fmt.Errorf("%w: %d bytes nobody asked for", ErrProtocol, l.n)
 	}
-	return nil
-}
-
-// drain moves what the socket holds into the buffer. The descriptor is
-// non-blocking, so a plain read system call returns at once. net.Conn cannot
-// do this: with a deadline in the past it returns without reading.
-func (l *line) drain() error {
-	if l.raw == nil || l.n == len(l.buf) {
-		return nil
-	}
-	err := l.raw.Read(l.peek)
-	switch {
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrLost, err)
-	case l.peekErr == syscall.EAGAIN, l.peekErr == syscall.EINTR:
-		return nil
-	case l.peekErr != nil:
-		return fmt.Errorf("%w: %w", ErrLost, l.peekErr)
-	case l.peeked == 0:
-		return fmt.Errorf("%w: closed by the device", ErrLost)
-	}
-	l.n += l.peeked
 	return nil
 }
 

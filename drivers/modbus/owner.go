@@ -32,6 +32,9 @@ type owner struct {
 	txid    uint16 // of the request last sent
 	firstID uint16 // what txid started from
 
+	watched <-chan struct{} // the end of whose context cuts the flight
+	unwatch func() bool
+
 	settled  time.Time // connect delay is over
 	lastDone time.Time // end of the last request on the wire
 	lastUnit byte
@@ -76,7 +79,7 @@ func (o *owner) step(ctx context.Context) (at time.Time, wait bool) {
 	if o.line == nil {
 		o.connect(ctx, j)
 	} else {
-		o.exchange(j)
+		o.exchange(j, now)
 	}
 	return time.Time{}, false
 }

@@ -11,14 +11,21 @@ import (
 // blocks each fits; what does not fit is a caller that never waits.
 const queueDepth = 512
 
-// job is one request on its way to the line. The owner of the socket sends
-// exactly one result; everything else is set before it is queued, or only
-// touched by that owner.
+// job is one request on its way to the line. It is settled exactly once;
+// everything else is set before it is queued, or only touched by the owner of
+// the socket.
 type job struct {
 	ctx    context.Context
 	req    Request
 	queued time.Time
-	result chan result
+
+	// Guarded by Endpoint.mu. A caller that does its job itself needs no
+	// channel to wait on.
+	settled bool
+	result  result
+	done    chan struct{} // closed when settled; nil until somebody waits
+
+	first flight // of the flights, of which there is mostly one
 
 	notBefore time.Time // set between repeats after a busy answer
 	repeats   int       // repeats so far after a busy answer
@@ -32,7 +39,7 @@ type result struct {
 }
 
 func newJob(ctx context.Context, r Request, now time.Time) *job {
-	return &job{ctx: ctx, req: r, queued: now, result: make(chan result, 1)}
+	return &job{ctx: ctx, req: r, queued: now}
 }
 
 // withdrawn is the error of a job that leaves the queue undone.

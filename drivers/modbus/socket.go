@@ -2,8 +2,10 @@ package modbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -27,6 +29,10 @@ func dialer(patience time.Duration) func(ctx context.Context, addr string, port 
 			d.LocalAddr = &net.TCPAddr{Port: port}
 		}
 		conn, err := d.DialContext(ctx, "tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) { // somebody else has it by now
+			d.LocalAddr = nil
+			conn, err = d.DialContext(ctx, "tcp", addr)
+		}
 		if err != nil {
 			return nil, err
 		}
