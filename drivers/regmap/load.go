@@ -178,9 +178,6 @@ func (m *Map) fill() {
 		if p.Memory == "" {
 			p.Memory = unknown
 		}
-		if p.Budget == 0 && p.Memory != volatile {
-			p.Budget = defaultBudget
-		}
 	}
 	for _, me := range m.Control {
 		if me == nil {
@@ -195,10 +192,6 @@ func (m *Map) fill() {
 		}
 	}
 }
-
-// defaultBudget is how often a persistent register may be written in a day:
-// 100 writes are far below what flash of ten thousand cycles stands for years.
-const defaultBudget = 100
 
 // size is the number of registers of a point.
 func (p *Point) size() int {

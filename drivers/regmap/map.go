@@ -65,7 +65,7 @@ type Point struct {
 	NaN    []hexword `yaml:"nan"`
 	Access access    `yaml:"access"`
 	Memory memory    `yaml:"memory"`
-	Budget int       `yaml:"budget"` // writes a day, of a persistent point
+	Budget int       `yaml:"budget"` // writes a day that a source allows; 0: as the site's configuration has it
 	UnitID int       `yaml:"unit_id"`
 	Note   string    `yaml:"note"`
 	// Optional is for what some of the devices lack: they refuse to read it.

@@ -288,13 +288,34 @@ func (b *bench) shown(words map[strangers.Register]uint16) {
 	maps.Copy(b.p.shows, words)
 }
 
+// The battery alone, and the AC power of a hybrid, at night and in the sun.
 func TestTheSuiteOnDevicesOfStrangers(t *testing.T) {
 	for _, m := range mades {
-		t.Run(m.name, func(t *testing.T) {
-			drivertest.Run(t, func(t *testing.T) drivertest.Rig {
-				b := m.bench()
-				return b.rig(func() drivertest.Device { return b.driver(t, b.p) })
+		for _, as := range []struct {
+			name string
+			role flex.Role
+			sun  float64
+		}{{"", "", 0}, {" as a hybrid", flex.RoleHybrid, 0}, {" as a hybrid in the sun", flex.RoleHybrid, 900}} {
+			if as.role != "" && (m.cap || m.name == "huawei-luna" && as.sun > 0) { // which refuses what would cost the sun
+				continue
+			}
+			t.Run(m.name+as.name, func(t *testing.T) {
+				drivertest.Run(t, func(t *testing.T) drivertest.Rig {
+					b := m.bench(func(b *bench) {
+						if as.role != "" {
+							b.role = as.role
+						}
+					})
+					if as.sun > 0 {
+						b.dev.SetSun(as.sun)
+					}
+					r := b.rig(func() drivertest.Device { return b.driver(t, b.p) })
+					if b.role == flex.RoleHybrid {
+						r.Produce, r.Blank = nil, nil // AC power is never negative by itself, and is told while the battery is not
+					}
+					return r
+				})
 			})
-		})
+		}
 	}
 }

@@ -22,6 +22,35 @@ func (d *Device) spares(me *Method, s Step) bool {
 	})
 }
 
+// tolls are the registers that a dispatch wears out at most: what arms and
+// engages a method, and what puts that back. A setpoint lies in none of them.
+func (d *Device) tolls() []flex.Toll {
+	var out []flex.Toll
+	for _, name := range d.writable() {
+		p, t := d.m.Points[name], flex.Toll{}
+		if p.Memory == volatile || p.Permission != "" && !d.cfg.GridCharge {
+			continue
+		}
+		always := false
+		for _, me := range d.m.Control {
+			for _, s := range slices.Concat(me.Arm, me.Engage, me.Release) {
+				if slices.Contains(s.Points, name) {
+					t.Dispatch++
+				}
+			}
+			for _, s := range slices.Concat(me.Arm, me.Engage) {
+				always = always || slices.Contains(s.Points, name) && s.When != whenGrid && s.When != whenCharge
+			}
+		}
+		if t.Dispatch > 0 {
+			t.Charge = !always
+			t.Register = flex.Register{Addr: d.place(name).addr, Name: name, Persistent: true, Budget: p.Budget}
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // trimmed leaves out, at both ends of a request that wears all of its points
 // out, those that hold their value already.
 func (d *Device) trimmed(im image, r request) request {
