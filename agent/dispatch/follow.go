@@ -86,7 +86,7 @@ func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stam
 		if since.Before(rec.Window.Start) {
 			since = rec.Window.Start
 		}
-		rec, err := Step(rec, Event{To: flex.Active, Fact: at(now, since), Text: "every device holds its setpoint"})
+		rec, err := Step(rec, Event{To: flex.Active, Fact: at(now, since), Text: "every device has taken its setpoint"})
 		if err != nil {
 			return rec, err
 		}

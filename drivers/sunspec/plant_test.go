@@ -46,6 +46,7 @@ var kinds = []struct {
 	{"124 alone with floats", makers.SunSpecKind{Rates: true, Float: true}, false},
 	{"124 alone that does not say what the battery does", makers.SunSpecKind{Rates: true, MuteState: true}, false},
 	{"704 by setpoint", makers.SunSpecKind{DER: true, Modes: 3}, true},
+	{"704 by setpoint in per cent", makers.SunSpecKind{DER: true, Modes: 3, Found: map[uint16]map[int]uint16{704: {24: 0x8000, 26: 0x8000, 55: 0x8000}}}, true},
 	{"704 by setpoint beside ports and a bank", makers.SunSpecKind{DER: true, Modes: 3, Ports: true, Bank: true}, true},
 }
 
