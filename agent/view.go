@@ -277,7 +277,7 @@ func (v *view) Probe(ctx context.Context, id flex.DeviceID) (local.Probe, error)
 		}
 		plate, err := d.Open(ctx)
 		if err != nil {
-			return local.Probe{}, fmt.Errorf("cannot identify %s: %w", id, err)
+			return local.Probe{}, flex.Plainly(err, "cannot identify %s", id)
 		}
 		p := local.Probe{Device: id, Address: d.Endpoint(), Unit: d.Unit(), Plate: plate}
 		if r, err := d.Read(ctx); err == nil {

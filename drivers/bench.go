@@ -49,7 +49,7 @@ func (s *Set) WriteRaw(ctx context.Context, id flex.DeviceID, fn byte, addr uint
 	if fn != modbus.WriteSingle && fn != modbus.WriteMultiple {
 		return fmt.Errorf("function code %d does not write registers: use %d or %d", fn, modbus.WriteSingle, modbus.WriteMultiple)
 	}
-	_, err = e.Do(ctx, s.ways[id].address(modbus.Request{Unit: d.Unit(), Func: fn, Addr: addr, Values: values}))
+	_, err = worded{e, s.at[id]}.Do(ctx, s.ways[id].address(modbus.Request{Unit: d.Unit(), Func: fn, Addr: addr, Values: values}))
 	return err
 }
 

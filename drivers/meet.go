@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
+	"flexd/agent/flex"
 	"flexd/drivers/modbus"
 	"flexd/drivers/sunspec"
 )
@@ -66,36 +66,19 @@ func unfound(address string, units []uint8, failed []error) error {
 	}
 	silent := !slices.ContainsFunc(failed, func(err error) bool { return !errors.Is(err, modbus.ErrTimeout) })
 	if silent && len(failed) > 1 {
-		return fmt.Errorf("%s takes the connection, and none of the units %s answers: name the device's with --unit: %w", address, list(units[:len(failed)]), said)
+		text := fmt.Sprintf("%s takes the connection, and none of the units %s answers: name the device's with --unit", address, list(units[:len(failed)]))
+		return &flex.PlainError{Text: text, Err: fmt.Errorf("%s: %w", text, said)}
 	}
 	return explained(address, said)
 }
 
-// explained puts what a failed question means before what it said. "Does not
-// answer" is said of silence alone.
+// explained puts what a failed question means before what it said.
 func explained(address string, err error) error {
-	var means string
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		means = "refuses the connection: is Modbus/TCP switched on there, and is it the right port?"
-	case errors.Is(err, modbus.ErrNotSent) && errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EHOSTUNREACH):
-		means = "cannot be reached: is it switched on, and on this network?"
-	case gatewayOnly(err):
-		means = "is a gateway that answers, and the unit behind it does not"
-	case errors.Is(err, modbus.ErrOtherUnit):
-		means = "answers with other units than it is asked for"
-	case code(err) != 0:
-		means = "answers, and refuses the question"
-	case errors.Is(err, modbus.ErrTimeout):
-		means = "takes the connection and does not answer: is the unit id right?"
-	case errors.Is(err, modbus.ErrLost):
-		means = "takes the connection and ends it: does it serve one client, and is another connected?"
-	case errors.Is(err, modbus.ErrProtocol):
-		means = "answers, but not in Modbus/TCP: is it another service, or Modbus RTU over TCP?"
-	default:
+	means := meaning(err)
+	if means == "" {
 		return err
 	}
-	return fmt.Errorf("%s %s: %w", address, means, err)
+	return &flex.PlainError{Text: address + " " + means, Err: fmt.Errorf("%s %s: %w", address, means, err)}
 }
 
 func list(units []uint8) string {

@@ -76,7 +76,7 @@ func (s *Set) add(c mappedConfig, q modbus.Quirks, log *slog.Logger) error {
 	if !ok {
 		e = modbus.NewEndpoint(c.Address, q, log)
 	}
-	way := mannered(e, mannerSettings{unitZero: c.UnitZero, anyUnit: c.AnyUnit, maxRead: q.MaxRead, writeFunc: c.WriteFunc}, log.With("device", c.ID))
+	way := mannered(worded{e, c.Address}, mannerSettings{unitZero: c.UnitZero, anyUnit: c.AnyUnit, maxRead: q.MaxRead, writeFunc: c.WriteFunc}, log.With("device", c.ID))
 	d, err := driver(c, way, log)
 	if err != nil {
 		return err

@@ -169,7 +169,7 @@ func identify(ctx context.Context, bus sunspec.Bus, address string, unit uint8) 
 func ReadRaw(ctx context.Context, address string, unit, fn byte, addr, count uint16) ([]uint16, error) {
 	var words []uint16
 	err := with(ctx, address, slog.New(slog.DiscardHandler), func(ctx context.Context, e *modbus.Endpoint) (err error) {
-		words, err = raw(ctx, e, modbus.Request{Unit: unit, UnitZero: unit == 0, Func: fn, Addr: addr, Count: count})
+		words, err = raw(ctx, worded{e, address}, modbus.Request{Unit: unit, UnitZero: unit == 0, Func: fn, Addr: addr, Count: count})
 		return err
 	})
 	return words, err
@@ -180,13 +180,13 @@ func ReadRaw(ctx context.Context, address string, unit, fn byte, addr, count uin
 func (s *Set) ReadRaw(ctx context.Context, id flex.DeviceID, fn byte, addr, count uint16) ([]uint16, error) {
 	for _, d := range s.devices {
 		if d.ID() == id {
-			return raw(ctx, s.endpoints[s.at[id]], s.ways[id].address(modbus.Request{Unit: d.Unit(), Func: fn, Addr: addr, Count: count}))
+			return raw(ctx, worded{s.endpoints[s.at[id]], s.at[id]}, s.ways[id].address(modbus.Request{Unit: d.Unit(), Func: fn, Addr: addr, Count: count}))
 		}
 	}
 	return nil, flex.Refuse(flex.ReasonNotOurs, "there is no device %q in the configuration", id)
 }
 
-func raw(ctx context.Context, e *modbus.Endpoint, r modbus.Request) ([]uint16, error) {
+func raw(ctx context.Context, e sunspec.Bus, r modbus.Request) ([]uint16, error) {
 	if r.Func != modbus.ReadHolding && r.Func != modbus.ReadInput {
 		return nil, fmt.Errorf("function code %d does not read registers: use %d or %d", r.Func, modbus.ReadHolding, modbus.ReadInput)
 	}

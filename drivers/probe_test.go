@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"flexd/agent/flex"
 	"flexd/drivers"
 	"flexd/drivers/drivertest"
 	"flexd/drivers/modbus/modbustest"
@@ -165,6 +166,44 @@ func TestAFailedProbeSaysWhatHappened(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) || c.not != "" && strings.Contains(err.Error(), c.not) {
 				t.Errorf("%v, want %q and not %q", err, c.want, c.not)
 			}
+			if text := flex.Plain(err); !strings.Contains(text, c.want) || strings.ContainsAny(text, "\n") || len(text) > 160 || strings.Contains(text, "function") {
+				t.Errorf("a person is told %q", text)
+			}
 		})
+	}
+}
+
+// A unit that is silent where others answer is told with those.
+func TestASilentUnitIsToldWithThoseThatAnswer(t *testing.T) {
+	t.Parallel()
+	s, _ := served(t)
+	var cfgs []drivers.Config
+	address := gate(t, s.Addr(), func(asked byte) int {
+		if asked == 3 {
+			return -1
+		}
+		return int(asked)
+	})
+	for id, unit := range map[string]uint8{"a": 1, "b": 2, "c": 3} {
+		cfgs = append(cfgs, drivers.Config{ID: flex.DeviceID(id), Driver: drivers.DriverSunSpec, Role: flex.RoleStorage, Address: address, Unit: unit, Gap: -1, Timeout: 300 * time.Millisecond})
+	}
+	slices.SortFunc(cfgs, func(a, b drivers.Config) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	set, err := drivers.Open(cfgs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(start(t, set.Run))
+	for _, d := range set.Devices()[:2] {
+		if _, err := d.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = set.Devices()[2].Open(t.Context())
+	want := "no answer from unit 3; units 1 and 2 answer on this line: `flexd device scan 127.0.0.1`, with flexd stopped, finds the right one"
+	if got := flex.Plain(err); got != want {
+		t.Errorf("a person is told %q, want %q", got, want)
+	}
+	if err == nil || err.Error() == want || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("the chain is lost: %v", err)
 	}
 }

@@ -87,9 +87,9 @@ func (s *slot) open(ctx context.Context) bool {
 			wait = openMin
 		}
 		s.readAt = now.Add(wait)
-		s.readErr = err.Error()
+		s.readErr = flex.Plain(err)
 		if s.openWait > openMin {
-			s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d cannot be read: %v", s.id(), s.dev.Endpoint(), s.dev.Unit(), err))
+			s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d cannot be read: %s", s.id(), s.dev.Endpoint(), s.dev.Unit(), flex.Plain(err)))
 		}
 		return false
 	}
@@ -126,14 +126,14 @@ func (s *slot) unread(ctx context.Context, err error, now time.Time) {
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), errStopped) {
 		return
 	}
-	s.readErr = err.Error()
+	s.readErr = flex.Plain(err)
 	s.misses++
 	if s.misses < offlineAfter || !s.opened {
 		return
 	}
 	s.opened = false // look again, it may be another
 	s.openWait = 0
-	s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d cannot be read: %v", s.id(), s.dev.Endpoint(), s.dev.Unit(), err))
+	s.c.cfg.Health.Raise(CodeDeviceOffline, string(s.id()), fmt.Sprintf("%s at %s unit %d cannot be read: %s", s.id(), s.dev.Endpoint(), s.dev.Unit(), flex.Plain(err)))
 	s.c.log.Warn("a device cannot be read", "device", s.id(), "error", err)
 	s.c.Wake()
 }

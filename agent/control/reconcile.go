@@ -323,6 +323,15 @@ func (s *slot) failed(err string) {
 	s.retryAt = time.Now().Add(grow(&s.retry, retryMin, retryMax))
 }
 
+// word is an error in one line for a person; the chain goes to the log. mu is held.
+func (s *slot) word(err error) string {
+	text := flex.Plain(err)
+	if text != s.err {
+		s.c.log.Warn("a device failed", "device", s.id(), "error", err)
+	}
+	return text
+}
+
 // worked ends a row of failures; mu is held.
 func (s *slot) worked() {
 	s.err, s.retry, s.retryAt = "", 0, time.Time{}

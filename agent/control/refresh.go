@@ -58,7 +58,7 @@ func (s *slot) doApply(ctx context.Context, t flex.Target, b before) {
 		s.applyFailed(fmt.Sprintf("%s does not hold what it was told: %s", s.id(), problems(rec.Problems)))
 	case errors.Is(err, flex.ErrUncertain):
 		s.unsure = true
-		s.applyFailed(err.Error())
+		s.applyFailed(s.word(err))
 	case errors.As(err, &refusal):
 		s.undo(b, rec)
 		s.refuse(refusal)
@@ -71,7 +71,7 @@ func (s *slot) doApply(ctx context.Context, t flex.Target, b before) {
 		if errors.Is(err, flex.ErrNotSent) {
 			s.undo(b, rec)
 		}
-		s.applyFailed(err.Error())
+		s.applyFailed(s.word(err))
 	}
 	s.noteDue(time.Now())
 }
@@ -258,7 +258,7 @@ func (s *slot) doPrepare(ctx context.Context) {
 	case err != nil && errors.Is(err, flex.ErrUnsupported):
 		s.refuse(flex.Refuse(flex.ReasonUnsupported, "%s", err))
 	case err != nil:
-		s.failed(err.Error())
+		s.failed(s.word(err))
 	case snap.Foreign != nil:
 		s.refuse(snap.Foreign)
 	case snap.Controlled && s.own.yielded && s.policy() == flex.OwnYield:

@@ -23,7 +23,7 @@ func (s *slot) doRelease(ctx context.Context, e flex.JournalEntry) {
 	}
 	switch {
 	case err != nil:
-		s.failed(err.Error())
+		s.failed(s.word(err))
 	case rec.Foreign:
 		s.sayLate(rec)
 		s.released(rec)
@@ -98,7 +98,7 @@ func (s *slot) doNeutral(ctx context.Context) {
 		s.noteClear(CodeReleaseOwed)
 		s.noteClear(CodeJournalLost)
 	case err != nil:
-		s.failed(err.Error())
+		s.failed(s.word(err))
 	default:
 		s.failed(fmt.Sprintf("%s is not neutral: %s", s.id(), problems(rec.Problems)))
 	}

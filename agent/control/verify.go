@@ -25,7 +25,7 @@ func (s *slot) doCheck(ctx context.Context, t flex.Target, unsure bool) {
 	s.suspect, s.own.checked = false, now
 	switch {
 	case err != nil && unsure:
-		s.failed(err.Error())
+		s.failed(s.word(err))
 	case err != nil:
 		s.verifyAt = now.Add(verifyEvery)
 	case unsure && rec.Echo:

@@ -53,3 +53,34 @@ var ErrNotSent = errors.New("the write was not sent")
 // ErrUnsupported marks an order that the device cannot carry out; it is
 // refused, never approximated.
 var ErrUnsupported = errors.New("the device does not support this")
+
+// PlainError says in one line for a person what its cause says for a technician.
+type PlainError struct {
+	Text string // what, where, what next
+	Err  error
+}
+
+// Error is the whole chain.
+func (e *PlainError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *PlainError) Unwrap() error { return e.Err }
+
+// Plain is an error in one line for a person: the plainest word in its chain,
+// else the error itself.
+func Plain(err error) string {
+	if err == nil {
+		return ""
+	}
+	var p *PlainError
+	if errors.As(err, &p) {
+		return p.Text
+	}
+	return err.Error()
+}
+
+// Plainly puts the same words before an error and before what it says to a person.
+func Plainly(err error, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	return &PlainError{Text: text + ": " + Plain(err), Err: fmt.Errorf("%s: %w", text, err)}
+}

@@ -24,7 +24,10 @@ var ErrNotRunning = errors.New("flexd is not running")
 
 // RefusedError is an answer that says no: the caller may not, or the order
 // makes no sense now.
-type RefusedError struct{ Text string }
+type RefusedError struct {
+	Text   string
+	Reason flex.Reason // empty where the caller may not ask
+}
 
 // Error is the agent's own sentence.
 func (e *RefusedError) Error() string { return e.Text }
@@ -108,9 +111,13 @@ func failure(status int, answer []byte) error {
 		return fmt.Errorf("the agent answered %d", status)
 	}
 	if status == http.StatusForbidden || status == http.StatusConflict {
-		return &RefusedError{Text: f.Error}
+		return &RefusedError{Text: f.Error, Reason: f.Reason}
 	}
-	return errors.New(f.Error)
+	err := errors.New(f.Error)
+	if f.Detail != "" {
+		err = &flex.PlainError{Text: f.Error, Err: errors.New(f.Detail)}
+	}
+	return err
 }
 
 // Status asks for the site at a glance.

@@ -57,8 +57,9 @@ var routes = []route{
 
 // Failure is the body of every answer that is not 200.
 type Failure struct {
-	Error  string      `json:"error"`
+	Error  string      `json:"error"` // one line for a person
 	Reason flex.Reason `json:"reason,omitempty"`
+	Detail string      `json:"detail,omitempty"` // the whole chain, where it says more
 }
 
 // errUsage marks a request that is wrong in itself.
@@ -85,7 +86,10 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 func writeError(w http.ResponseWriter, status int, err error) {
-	f := Failure{Error: err.Error()}
+	f := Failure{Error: flex.Plain(err)}
+	if chain := err.Error(); chain != f.Error {
+		f.Detail = chain
+	}
 	if r, ok := flex.RefusalOf(err); ok {
 		f.Reason = r.Reason
 	}

@@ -63,7 +63,10 @@ func (b signBench) run(o options) (v vector, code int, said string) {
 	b.t.Helper()
 	var out, errs strings.Builder
 	o.out, o.err, o.json, o.config = &out, &errs, true, b.path("flexd.yaml")
-	code = exitCode("market", marketSign(b.t.Context(), &o), &errs)
+	code = o.fail("market", marketSign(b.t.Context(), &o))
+	if !o.printed {
+		return v, code, out.String()
+	}
 	if out.Len() > 0 {
 		if err := json.Unmarshal([]byte(out.String()), &v); err != nil {
 			b.t.Fatalf("%v in %s", err, out.String())
@@ -142,7 +145,7 @@ func TestWhyAVectorCannotBeMade(t *testing.T) {
 	b.write("bad.yaml", "site: {id: UPPER}\n")
 	var errs strings.Builder
 	o := &options{out: &errs, err: &errs, config: b.path("bad.yaml"), operator: "SPEN", args: plain}
-	if code := exitCode("market", marketSign(t.Context(), o), &errs); code != exitConfig {
+	if code := o.fail("market", marketSign(t.Context(), o)); code != exitConfig {
 		t.Errorf("a broken configuration: exit %d", code)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"flexd/agent"
@@ -45,6 +46,8 @@ type options struct {
 	json     bool
 	socket   string
 	utc      bool
+	verbose  bool
+	printed  bool // the answer is out
 
 	config   string
 	logLevel string
@@ -112,10 +115,32 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // arguments, and runs it.
 func (c command) execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o := &options{out: stdout, err: stderr}
-	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs := c.flagSet(o)
 	fs.SetOutput(io.Discard)
+	for rest := args; ; {
+		if err := fs.Parse(rest); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				c.help(stdout)
+				return exitDone
+			}
+			o.json = o.json || !c.noJSON && asksJSON(args)
+			return o.fail(c.name, usage("%v", err))
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		o.args = append(o.args, fs.Arg(0))
+		rest = fs.Args()[1:]
+	}
+	return o.fail(c.name, c.run(ctx, o))
+}
+
+// flagSet declares the command's flags, and those of all.
+func (c command) flagSet(o *options) *flag.FlagSet {
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.BoolVar(&o.verbose, "verbose", false, "print the whole chain of an error")
 	if !c.noJSON {
-		fs.BoolVar(&o.json, "json", false, "print JSON")
+		fs.BoolVar(&o.json, "json", false, "print JSON, errors too")
 	}
 	if !c.noAgent {
 		fs.StringVar(&o.socket, "socket", local.DefaultSocket(), "the running agent's command `socket`")
@@ -124,58 +149,89 @@ func (c command) execute(ctx context.Context, args []string, stdout, stderr io.W
 	if c.flags != nil {
 		c.flags(fs, o)
 	}
-	for rest := args; ; {
-		if err := fs.Parse(rest); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				c.help(stdout)
-				return exitDone
-			}
-			fmt.Fprintf(stderr, "flexd %s: %v\n", c.name, err)
-			fmt.Fprintf(stderr, "`flexd help %s` shows how to use it\n", c.name)
-			return exitUsage
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		o.args = append(o.args, fs.Arg(0))
-		rest = fs.Args()[1:]
-	}
-	return exitCode(c.name, c.run(ctx, o), stderr)
+	return fs
 }
 
-// exitCode prints an error once and grades it.
-func exitCode(name string, err error, stderr io.Writer) int {
-	if err == nil {
-		return exitDone
+// asksJSON finds the flag in a command line that could not be parsed.
+func asksJSON(args []string) bool {
+	return slices.ContainsFunc(args, func(a string) bool { return a == "--json" || a == "-json" || a == "--json=true" })
+}
+
+// failure is an error as --json prints it.
+type failure struct {
+	Error  string      `json:"error"`
+	Reason flex.Reason `json:"reason,omitempty"`
+	Detail string      `json:"detail,omitempty"` // the whole chain, where it says more
+	Exit   int         `json:"exit"`
+}
+
+// fail prints an error once and gives its exit code: as JSON on standard output
+// with --json, unless the answer stands there already, else in one line.
+func (o *options) fail(name string, err error) int {
+	exit, reason := grade(err)
+	switch {
+	case exit == exitDone:
+	case o.json:
+		f := failure{Error: flex.Plain(err), Reason: reason, Exit: exit}
+		if chain := err.Error(); chain != f.Error {
+			f.Detail = chain
+		}
+		out := o.out
+		if o.printed {
+			out = o.err
+		}
+		_ = encode(out, f)
+	default:
+		o.say(name, err, exit)
 	}
-	var (
-		wrong    *usageError
-		refused  *local.RefusedError
-		bad      *configError
-		problems config.Problems
-	)
+	return exit
+}
+
+// say prints an error for a person.
+func (o *options) say(name string, err error, exit int) {
+	var problems config.Problems
+	text := flex.Plain(err)
+	if o.verbose {
+		text = err.Error()
+	}
 	switch {
 	case errors.As(err, &problems):
-		fmt.Fprintln(stderr, problems.Error())
+		fmt.Fprintln(o.err, problems.Error())
 		if errors.Is(err, agent.ErrNoConfig) {
-			fmt.Fprintf(stderr, "flexd %s: %v: mend the file, `flexd check` tells when it is good\n", name, agent.ErrNoConfig)
+			fmt.Fprintf(o.err, "flexd %s: %v: mend the file, `flexd check` tells when it is good\n", name, agent.ErrNoConfig)
 		}
 	default:
-		fmt.Fprintf(stderr, "flexd %s: %v\n", name, err)
+		fmt.Fprintf(o.err, "flexd %s: %s\n", name, text)
 	}
-	_, declined := flex.RefusalOf(err)
+	if exit == exitUsage {
+		fmt.Fprintf(o.err, "`flexd help %s` shows how to use it\n", name)
+	}
+}
+
+// grade is an error's exit code, and its reason where it is a refusal.
+func grade(err error) (int, flex.Reason) {
+	if err == nil {
+		return exitDone, ""
+	}
+	var (
+		wrong   *usageError
+		refused *local.RefusedError
+		bad     *configError
+	)
+	declined, no := flex.RefusalOf(err)
 	switch {
 	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "`flexd help %s` shows how to use it\n", name)
-		return exitUsage
+		return exitUsage, ""
 	case errors.As(err, &bad):
-		return exitConfig
+		return exitConfig, ""
 	case errors.Is(err, local.ErrNotRunning):
-		return exitNotRunning
-	case errors.As(err, &refused), declined:
-		return exitRefused
+		return exitNotRunning, ""
+	case errors.As(err, &refused):
+		return exitRefused, refused.Reason
+	case no:
+		return exitRefused, declined.Reason
 	}
-	return exitFailed
+	return exitFailed, ""
 }
 
 // print writes data as JSON when asked, else lets text render it.
@@ -184,7 +240,12 @@ func (o *options) print(v any, text func(w io.Writer)) error {
 		text(o.out)
 		return nil
 	}
-	enc := json.NewEncoder(o.out)
+	o.printed = true
+	return encode(o.out, v)
+}
+
+func encode(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }

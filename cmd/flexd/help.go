@@ -22,6 +22,9 @@ Usage: flexd COMMAND [flags] [arguments]
 `+"`flexd help COMMAND`"+` shows a command's flags and examples. Try `+"`flexd demo`"+` first:
 it needs no account and no hardware.
 
+With --json an error is JSON on standard output as well: error, reason, exit;
+--verbose adds the whole chain of an error, which is in the log too.
+
 Exit codes: 0 done, 1 failed, 2 usage, 3 agent not running, 4 refused,
 78 unusable configuration.
 `)
@@ -46,16 +49,9 @@ func help(args []string, stdout, stderr io.Writer) int {
 // help prints what the command does, its flags and examples.
 func (c command) help(w io.Writer) {
 	fmt.Fprintf(w, "Usage: flexd %s\n\n%s\n", strings.TrimSpace(c.name+" [flags] "+c.args), strings.TrimSpace(c.long))
-	o := &options{}
-	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	if !c.noJSON {
-		fs.BoolVar(&o.json, "json", false, "print JSON")
-	}
-	if !c.noAgent {
-		fs.StringVar(&o.socket, "socket", "", "the running agent's command `socket` (default $RUNTIME_DIRECTORY/flexd.sock, else /run/flexd/flexd.sock)")
-	}
-	if c.flags != nil {
-		c.flags(fs, o)
+	fs := c.flagSet(&options{})
+	if s := fs.Lookup("socket"); s != nil && !c.noAgent {
+		s.DefValue, s.Usage = "", s.Usage+" (default $RUNTIME_DIRECTORY/flexd.sock, else /run/flexd/flexd.sock)"
 	}
 	any := false
 	fs.VisitAll(func(*flag.Flag) { any = true })
