@@ -53,7 +53,7 @@ func TestAContestEndsAfterItsAnswersAreUsedUp(t *testing.T) {
 			t.Errorf("interference %+v, alarm %v", in, r.alarms.is("overridden_by_others bat"))
 		}
 		p := r.c.Progress()["i1"]
-		if p.MissingReason != flex.ReasonDeviceUnavailable || p.Missing != 5000 || p.Engaged || r.journal.open("bat") || !d.controlled() {
+		if len(p.Yielded) != 1 || p.MissingReason != flex.ReasonDeviceUnavailable || p.Missing != 5000 || p.Engaged || r.journal.open("bat") || !d.controlled() {
 			t.Errorf("progress %+v, journal open %v, others' control stands %v", p, r.journal.open("bat"), d.controlled())
 		}
 		d.set(func(d *device) { d.told, d.left = nil, false })

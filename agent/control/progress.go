@@ -103,6 +103,9 @@ func (s *slot) account(sums map[flex.InstructionID]*account) {
 		if a.wants && slices.Contains(a.devices, s.id()) && (s.own.off || s.distrusted != nil || s.fails >= offlineAfter || !s.online() && s.opens+s.misses > 0 || s.openWait > openMin) {
 			a.p.Failed = append(a.p.Failed, s.id())
 		}
+		if a.wants && slices.Contains(a.devices, s.id()) && (s.own.off || s.own.resting(time.Now())) {
+			a.p.Yielded = append(a.p.Yielded, s.id())
+		}
 		if a.wants && slices.Contains(a.devices, s.id()) && s.untried() {
 			a.untried = true
 		}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"flexd/agent/flex"
@@ -117,6 +118,8 @@ func whyNever(rec flex.Record, p flex.Progress) (flex.Reason, string) {
 	switch {
 	case p.Overridden:
 		return flex.ReasonLocalHold, "the site was on hold"
+	case len(p.Yielded) > 0:
+		return flex.ReasonOverridden, fmt.Sprintf("others write to %v, which is left to them", p.Yielded)
 	case p.MissingReason != "":
 		return p.MissingReason, p.MissingText
 	case rec.Has(flex.Partial) && rec.Text != "":
@@ -144,7 +147,29 @@ func followActive(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) 
 	if !rec.StopAt.IsZero() && rec.StopAt.Equal(end) {
 		return closeStopped(rec, fact)
 	}
-	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: "the window is over and every device is handed back"})
+	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: "the window is over and every device is handed back" + meanwhile(rec)})
+}
+
+// meanwhile is for how long each condition held, so that the final word is no
+// better than what was said on the way.
+func meanwhile(rec flex.Record) string {
+	var out strings.Builder
+	for _, c := range []flex.Condition{flex.Overridden, flex.DeviceFailed, flex.NotDelivering, flex.Partial} {
+		var sum time.Duration
+		for _, s := range rec.History {
+			if s.Condition != c {
+				continue
+			}
+			if s.To.IsZero() {
+				s.To = endsAt(rec)
+			}
+			sum += s.To.Sub(s.From)
+		}
+		if sum > 0 {
+			fmt.Fprintf(&out, "; %s for %v", strings.ReplaceAll(string(c), "_", " "), max(time.Second, sum.Round(time.Second)))
+		}
+	}
+	return out.String()
 }
 
 // closeStopped ends a stopped record in the word for its stop.
@@ -184,7 +209,7 @@ func conditions(rec flex.Record, p flex.Progress) flex.Record {
 		on   bool
 	}{
 		{flex.Partial, p.Missing > 0 || len(rec.Withheld) > 0},
-		{flex.Overridden, p.Overridden},
+		{flex.Overridden, p.Overridden || len(p.Yielded) > 0},
 		{flex.NotDelivering, p.Delivering != nil && !*p.Delivering},
 		{flex.DeviceFailed, len(p.Failed) > 0},
 	} {
@@ -196,6 +221,8 @@ func conditions(rec flex.Record, p flex.Progress) flex.Record {
 	switch {
 	case p.Missing > 0:
 		rec.Reason, rec.Text = p.MissingReason, p.MissingText
+	case len(p.Yielded) > 0:
+		rec.Reason, rec.Text = flex.ReasonOverridden, fmt.Sprintf("others write to %v, which is left to them", p.Yielded)
 	case len(rec.Withheld) > 0:
 		rec.Reason, rec.Text = flex.ReasonUnavailable, withheldText(rec.Withheld)
 	}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,4 +101,28 @@ func TestAFlutteringConditionIsBounded(t *testing.T) {
 	if n := len(rec.History); n != 8 || times != 300 || !rec.History[n-1].To.Equal(at) || !rec.History[0].From.Equal(noon.Add(20*time.Second)) {
 		t.Errorf("%d spells of %d times: %+v", len(rec.History), times, rec.History)
 	}
+}
+
+// A dispatch whose only device is left to somebody else is overridden, and does
+// not end as if nothing had been.
+func TestTheFinalWordTellsOfADeviceThatWasLeftToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		led := newLedger()
+		r := newRig(t, led, nil)
+		o := soon("i1", 10*time.Second)
+		start := o.Instruction.Window.Start
+		r.hands.extra = func(p *flex.Progress) {
+			if p.Yielded = nil; !time.Now().Before(start.Add(20 * time.Second)) {
+				p.Yielded = []flex.DeviceID{"bat1"}
+			}
+		}
+		r.take(o, 1)
+		time.Sleep(2 * time.Minute)
+		r.end()
+		rec := led.rec("i1")
+		last := rec.Steps[len(rec.Steps)-1]
+		if rec.State != flex.Completed || !rec.Has(flex.Overridden) || len(rec.History) == 0 || !strings.Contains(last.Text, "; overridden for 40s") {
+			t.Errorf("%s %v %+v: %s", rec.State, rec.Conditions, rec.History, last.Text)
+		}
+	})
 }

@@ -25,7 +25,9 @@ type Progress struct {
 	Released   bool      `json:"released,omitempty"`
 	ReleasedAt time.Time `json:"released_at,omitzero"`
 	Overridden bool      `json:"overridden,omitempty"` // a hold outranks it now
-	Observed   bool      `json:"observed,omitempty"`   // control: observe
+	// Yielded are devices that are left to somebody else who writes to them.
+	Yielded  []DeviceID `json:"yielded,omitempty"`
+	Observed bool       `json:"observed,omitempty"` // control: observe
 	// Energy is counted per asset while it is asked for power.
 	Energy []Energy `json:"energy,omitempty"`
 }
