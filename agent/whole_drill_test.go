@@ -46,7 +46,7 @@ func TestAReversedDeviceIsHandedBackAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2, Reversed: true})}})
 	s.inside()
-	out, code := s.command("drill", "z8mpC6x", "--real", "--import", "--power", "700 W", "--for", "15s", "--yes")
+	out, code := s.command("drill", "z8mpC6x", "--real", "--import", "--within", "50", "--power", "2 kW", "--for", "15s", "--yes")
 	if code == 0 || s.devices[0].Controlled() {
 		t.Fatalf("%d, controlled %v: %s", code, s.devices[0].Controlled(), out)
 	}

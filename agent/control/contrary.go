@@ -69,15 +69,14 @@ func (s *slot) aim(power flex.Watts, at time.Time) {
 // have written is no fault of the device.
 func (s *slot) judgeContrary(r flex.Reading, now time.Time) {
 	switch {
-	case s.told.Order != flex.OrderSet, r.Acting != nil && !*r.Acting, s.block != nil,
-		s.own.off, s.own.pending, s.told.Once && s.lapsed(now), s.lapsed(now):
+	case s.told.Order != flex.OrderSet, s.block != nil, s.lost, s.unsure, s.own.off, s.own.pending, s.lapsed(now):
 		s.corridor.excuse(s.sightOf(r).power, r.At)
 		return
 	case r.At.Sub(s.changed) < s.c.cfg.Standing(s.id()).Lead:
 		return // it has not heard it yet
 	}
 	lasting := contraryFor
-	if s.plate.Follow || s.role() == flex.RoleHybrid && r.Battery == nil {
+	if s.plate.Follow || r.Acting != nil && !*r.Acting || s.role() == flex.RoleHybrid && r.Battery == nil {
 		lasting = contraryLoosely
 	}
 	saw := s.sightOf(r)

@@ -44,17 +44,19 @@ func still(time.Time) flex.Watts { return 0 }
 // for the dispatch, for the next, over a restart, until somebody allows it.
 func TestADeviceThatDoesTheContraryIsHandedBackForGood(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		gives func(flex.Watts) flex.Watts
-		asked flex.Watts
+		name   string
+		gives  func(flex.Watts) flex.Watts
+		asked  flex.Watts
+		denies bool
 	}{
-		{"the opposite", func(w flex.Watts) flex.Watts { return -w }, 5000},
-		{"the opposite of charging", func(w flex.Watts) flex.Watts { return -2 * w }, -2200},
-		{"sixteen times as much", func(w flex.Watts) flex.Watts { return 16 * w }, 500},
+		{"the opposite", func(w flex.Watts) flex.Watts { return -w }, 5000, false},
+		{"the opposite of charging", func(w flex.Watts) flex.Watts { return -2 * w }, -2200, false},
+		{"the opposite, and its driver says that it does not act", func(w flex.Watts) flex.Watts { return -w }, 5000, true},
+		{"sixteen times as much", func(w flex.Watts) flex.Watts { return 16 * w }, 500, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				d, book := &device{id: "bat", own: still, gives: tc.gives}, &shame{}
+				d, book := &device{id: "bat", own: still, gives: tc.gives, denies: tc.denies}, &shame{}
 				r := newRig(t, nil, false, d)
 				r.c.cfg.Distrusts = book
 				r.start()
@@ -86,7 +88,7 @@ func TestADeviceThatDoesTheContraryIsHandedBackForGood(t *testing.T) {
 				if times, _ := d.log(); len(times) > 1 || next.journal.open("bat") || !next.alarms.is("contrary_power bat") {
 					t.Errorf("after a restart %d writes, alarm %v", len(times), next.alarms.is("contrary_power bat"))
 				}
-				d.set(func(d *device) { d.gives = nil })
+				d.set(func(d *device) { d.gives, d.denies = nil, false })
 				if next.c.Resume("bat", time.Now().Add(-time.Hour)) || !next.c.Resume("bat", time.Now()) {
 					t.Error("what is newer than the proof is not resumed by it, what is older is")
 				}
@@ -122,8 +124,8 @@ func TestWhoIsOnItsWayDoesNotTheContrary(t *testing.T) {
 			upset: func(_ *rig, d *device) { d.meddle(-5000) }},
 		{name: "somebody else writes the opposite, and it ramps", d: &device{own: still, rate: 300}, asked: 5000,
 			upset: func(_ *rig, d *device) { d.meddle(-5000) }},
-		{name: "it says that it does not act", d: &device{denies: true, gives: func(flex.Watts) flex.Watts { return -5000 }}, asked: 5000},
-		{name: "it begins to act late", d: &device{denies: true, rate: 500, gives: func(flex.Watts) flex.Watts { return -5000 }}, asked: 5000,
+		{name: "it says that it does not act", d: &device{denies: true, own: wild, gives: func(flex.Watts) flex.Watts { return wild(time.Now()) }}, asked: 1000},
+		{name: "it begins to act late", d: &device{denies: true, own: at(-5000), settle: 30 * time.Second, rate: 500, gives: func(flex.Watts) flex.Watts { return -5000 }}, asked: 5000,
 			upset: func(_ *rig, d *device) { d.set(func(d *device) { d.denies, d.gives = false, nil }) }},
 		{name: "a new setpoint the other way", d: &device{own: still, rate: 500}, asked: 5000,
 			upset: func(r *rig, _ *device) { r.board.change(func(b *board) { b.running[0].Shares[0].Power = -5000 }) }},

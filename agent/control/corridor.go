@@ -25,6 +25,7 @@ type corridor struct {
 	nearer time.Time
 	since  time.Time // outside since
 	n      int       // so many readings in a row
+	below  bool      // on that side; what swings follows something else
 }
 
 // span is a range of power.
@@ -83,9 +84,11 @@ func (c *corridor) sees(p flex.Watts, at time.Time, m margins, settle, lasting t
 		c.since, c.n = time.Time{}, 0
 		return false, false
 	}
-	if c.n++; c.n == 1 {
-		c.since = at
+	below := p < c.seen.lo
+	if c.n == 0 || below != c.below {
+		c.since, c.n, c.below = at, 0, below
 	}
+	c.n++
 	long := at.Sub(c.since)
 	return true, c.n >= contraryReadings && long >= lasting || c.n >= contraryReadings-1 && long >= max(lasting, contraryAtMost)
 }
