@@ -25,8 +25,9 @@ type Endpoint struct {
 
 	mu     sync.Mutex
 	queue  queue
-	units  map[byte]*unit
-	flight *flight // the request on the wire, else nil
+	units  [256]*unit // nil until a request went there
+	met    int        // of them
+	flight *flight    // the request on the wire, else nil
 	phase  phase
 	quiet  time.Time // reads must be over by then
 	// stopped is when a stop was last answered, and by which unit.
@@ -59,12 +60,11 @@ func NewEndpoint(addr string, q Quirks, log *slog.Logger) *Endpoint {
 		log = slog.New(slog.DiscardHandler)
 	}
 	e := &Endpoint{
-		addr:  addr,
-		q:     q.withDefaults(),
-		log:   log.With("endpoint", addr),
-		wake:  make(chan struct{}, 1),
-		turn:  make(chan struct{}, 1),
-		units: map[byte]*unit{},
+		addr: addr,
+		q:    q.withDefaults(),
+		log:  log.With("endpoint", addr),
+		wake: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1),
 	}
 	e.dial = dialer(maxMisses * e.q.Timeout)
 	e.owner = newOwner(e)

@@ -22,11 +22,10 @@ func (o *owner) exchange(j *job, now time.Time) {
 	}
 	o.watch(j.ctx)
 	words, err := o.run(j, now, deadline)
-	cause := e.land(f)
 	done := time.Now()
 	// Most of the time that the device may take is enough to call it silent.
 	patient := deadline.Sub(now) >= e.q.Timeout/2
-	o.settleLine(j, err, cause, full, patient, done)
+	cause := o.land(f, err, full, patient, done)
 	if err != nil && cause != nil {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
@@ -85,17 +84,6 @@ func (o *owner) endWatch() {
 	o.watched, o.unwatch = nil, nil
 }
 
-// land ends the flight and returns why it was cut, if it was.
-func (e *Endpoint) land(f *flight) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.flight = nil
-	if f.cutter != nil {
-		f.cutter.Stop()
-	}
-	return f.cause
-}
-
 // run is the part under the deadline.
 func (o *owner) run(j *job, now, deadline time.Time) ([]uint16, error) {
 	l := o.line
@@ -110,14 +98,18 @@ func (o *owner) run(j *job, now, deadline time.Time) ([]uint16, error) {
 	return words, err
 }
 
-// settleLine updates what is known of the connection, and drops it unless it
-// is still in step.
-func (o *owner) settleLine(j *job, err, cause error, full, patient bool, done time.Time) {
-	e, l := o.e, o.line
+// land ends the flight, updates what is known of the connection, drops it
+// unless it is still in step, and returns why the flight was cut, if it was.
+func (o *owner) land(f *flight, err error, full, patient bool, done time.Time) (cause error) {
+	e, l, j := o.e, o.line, f.job
 	if l.wrote {
 		o.lastDone, o.lastUnit = done, j.req.Unit
 	}
 	e.mu.Lock()
+	e.flight, cause = nil, f.cause
+	if f.cutter != nil {
+		f.cutter.Stop()
+	}
 	u := e.unitOf(j.req.Unit)
 	// A unit that was silent before, while others have answered since, says
 	// nothing about the connection.
@@ -156,6 +148,7 @@ func (o *owner) settleLine(j *job, err, cause error, full, patient bool, done ti
 	if l.proven {
 		o.failures = 0
 	}
+	return cause
 }
 
 // answered reports whether err is what a whole and matching answer said.

@@ -182,7 +182,7 @@ func (l *line) put(request []byte) error {
 // wait is prepared before the send, so that an answer cannot slip through.
 func (l *line) talk(fd uintptr) bool {
 	for l.err = syscall.EINTR; l.err == syscall.EINTR; {
-		l.got, l.err = syscall.Read(int(fd), l.buf[l.n:])
+		l.got, l.err = readNow(fd, l.buf[l.n:])
 	}
 	if l.err != syscall.EAGAIN {
 		return true
@@ -192,7 +192,7 @@ func (l *line) talk(fd uintptr) bool {
 		return false
 	}
 	l.sent = time.Now()
-	n, err := syscall.Write(int(fd), l.out)
+	n, err := writeNow(fd, l.out)
 	l.wrote = n > 0
 	if err == nil && n < len(l.out) {
 		err = io.ErrShortWrite

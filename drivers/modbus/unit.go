@@ -1,11 +1,9 @@
 package modbus
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -31,20 +29,21 @@ type UnitStats struct {
 	RetryAt     time.Time // while it backs off, else the zero time
 }
 
-// unitOf returns the state of a unit, made where it is new. There are at most
-// 255 of them.
+// unitOf returns the state of a unit, made where it is new.
 func (e *Endpoint) unitOf(id byte) *unit {
-	u, ok := e.units[id]
-	if !ok {
-		u = &unit{stats: UnitStats{Unit: id}}
-		e.units[id] = u
+	if e.units[id] == nil {
+		e.units[id] = &unit{stats: UnitStats{Unit: id}}
+		e.met++
 	}
-	return u
+	return e.units[id]
 }
 
 // silent reports whether err, on a request that had its time, means that the
 // unit itself did not answer. A busy or refusing unit lives.
 func silent(err error, patient, wrote bool) bool {
+	if err == nil {
+		return false
+	}
 	var exception *Exception
 	switch {
 	case errors.As(err, &exception):
@@ -78,7 +77,7 @@ func (e *Endpoint) account(r Request, err error, failed bool, now time.Time) {
 	u.stats.Failures++
 	u.failures++
 	u.failed = now
-	if len(e.units) < 2 {
+	if e.met < 2 {
 		return // there is nobody to spare
 	}
 	u.next = now.Add(backOffAfter(u.failures, e.q))
@@ -120,7 +119,7 @@ const stopLinger = 100 * time.Millisecond
 // that is on the wire already.
 func (e *Endpoint) lastInLine(r Request) bool {
 	u := e.units[r.Unit]
-	return r.Priority == Stop && u != nil && u.failures > 0 && len(e.units) > 1
+	return r.Priority == Stop && u != nil && u.failures > 0 && e.met > 1
 }
 
 // pick is the job to be done next, or nil, and when a job that is held back
@@ -128,9 +127,10 @@ func (e *Endpoint) lastInLine(r Request) bool {
 // order: what is held back holds back whatever is behind it. The caller holds
 // mu.
 func (e *Endpoint) pick(now time.Time) (next *job, at time.Time) {
-	var held [256]bool
+	var held [4]uint64 // a bit for each unit
+	isHeld := func(unit byte) bool { return held[unit>>6]&(1<<(unit&63)) != 0 }
 	hold := func(j *job, until time.Time) {
-		held[j.req.Unit] = true
+		held[j.req.Unit>>6] |= 1 << (j.req.Unit & 63)
 		if at.IsZero() || until.Before(at) {
 			at = until
 		}
@@ -140,7 +140,7 @@ func (e *Endpoint) pick(now time.Time) (next *job, at time.Time) {
 		for _, j := range e.queue.lanes[p] {
 			u := e.units[j.req.Unit]
 			switch {
-			case held[j.req.Unit]:
+			case isHeld(j.req.Unit):
 			case j.ctx.Err() != nil:
 				return j, time.Time{}
 			case j.notBefore.After(now):
@@ -166,14 +166,16 @@ func (e *Endpoint) pick(now time.Time) (next *job, at time.Time) {
 
 // unitStats lists the units in order. The caller holds mu.
 func (e *Endpoint) unitStats(now time.Time) []UnitStats {
-	out := make([]UnitStats, 0, len(e.units))
+	out := make([]UnitStats, 0, e.met)
 	for _, u := range e.units {
+		if u == nil {
+			continue
+		}
 		s := u.stats
 		if u.next.After(now) {
 			s.RetryAt = u.next
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b UnitStats) int { return cmp.Compare(a.Unit, b.Unit) })
 	return out
 }
