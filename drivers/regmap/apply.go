@@ -390,6 +390,9 @@ func (d *Device) proven(t flex.Target, p plan) {
 	if d.told == nil {
 		d.told = &told{words: map[string][][]uint16{}}
 	}
+	if d.told.target.Order != t.Order || d.told.target.Power != t.Power {
+		d.sample.changed = time.Now()
+	}
 	d.told.method, d.told.target = p.method, t
 	for _, r := range p.requests {
 		for i, n := range r.names {

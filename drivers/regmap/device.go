@@ -45,6 +45,7 @@ type Device struct {
 	// base is what the last snapshot found, by point.
 	base    map[string][]uint16
 	harvest harvest
+	sample  sample
 
 	stops atomic.Int64 // counts releases; an order that began before one writes no more
 }
@@ -336,6 +337,7 @@ func (d *Device) fetch(ctx context.Context, p modbus.Priority, names []string) (
 	if err != nil {
 		return im, err
 	}
+	d.noteSample(im)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last = d.last.merge(im)

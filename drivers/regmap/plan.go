@@ -157,7 +157,8 @@ func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
 		if !ok || !ok2 {
 			return w, fmt.Errorf("AC power and battery power are not both known at the moment: the battery's part cannot be told")
 		}
-		w.apart = math.Max(0, ac-bat)
+		w.apart = d.apart(ac, bat)
+		w.sun = w.apart
 		w.power -= w.apart
 	case me.Of == ofGrid:
 		grid, ok := d.sum(im, ms.Grid)

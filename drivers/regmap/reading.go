@@ -23,6 +23,7 @@ func (d *Device) Read(ctx context.Context) (flex.Reading, error) {
 	d.last = d.last.merge(im)
 	d.mu.Unlock()
 	d.noteHarvest(im)
+	d.noteSample(im)
 	return d.reading(im), nil
 }
 
