@@ -95,7 +95,7 @@ func (a *Agent) buildDispatch() error {
 	book, market := a.ledger(), a.conf.cfg.Market
 	a.engine = dispatch.NewEngine(dispatch.Config{Board: a.board, Ledger: book, Progress: a.control, Wall: a.wall, Health: a.health, Log: a.log,
 		Market: a.market, Answers: func(operator string) string { return market.Operator(operator).Answers },
-		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, Afford: a.control.Afford, Baseline: a.meter.Baseline, Pace: pace, Ended: past, Assets: ours(a.conf.cfg.Assets)})
+		Contract: contracts(market.Contracts), KeepEnds: !a.market.Profile().EndInPastStops(), Foresee: a.control.Foresee, ForeseeFar: a.control.ForeseeFar, Afford: a.control.Afford, Baseline: a.meter.Baseline, Pace: pace, Ended: past, Assets: ours(a.conf.cfg.Assets)})
 	a.answers = dispatch.NewAnswers(dispatch.AnswersConfig{Engine: a.engine, Owings: book, Market: a.market, Teller: a.market, Wall: a.wall, Log: a.log})
 	return nil
 }

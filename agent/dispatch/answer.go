@@ -28,10 +28,11 @@ const (
 // Answering is how one offer is to be answered.
 type Answering struct {
 	Policy  string
-	Rule    *flex.AnswerRule // nil: the market wants no answer
-	ByHand  bool             // the market has no call for it: a person tells it elsewhere
-	Foresee func(flex.Dispatch) flex.Foresight
-	Said    *Said // a person's word, when it is given now
+	Rule    *flex.AnswerRule                   // nil: the market wants no answer
+	ByHand  bool                               // the market has no call for it: a person tells it elsewhere
+	Foresee func(flex.Dispatch) flex.Foresight // by the state of now
+	Far     func(flex.Dispatch) flex.Foresight // by ratings and capacities; nil: nobody can tell
+	Said    *Said                              // a person's word, when it is given now
 }
 
 // Said is a person's word.
@@ -90,25 +91,63 @@ func (a Answering) decide(ans flex.Answer, rec flex.Record, now flex.Stamp) flex
 	return ans
 }
 
-// deliverable accepts what can be given in full and rejects the rest. What
-// cannot be judged waits, and is rejected while there is time to say so.
+// farAhead is from when on the state of now says little about a window: a
+// battery is charged by then, a hold is lifted, a device is back.
+const farAhead = time.Hour
+
+// deliverable accepts what can be given in full and rejects the rest. What the
+// state of now speaks against, far ahead, or what cannot be judged, waits while
+// there is time. When there is no more, a far window is judged by what will not
+// pass.
 func (a Answering) deliverable(ans flex.Answer, rec flex.Record, now flex.Stamp) flex.Answer {
 	if len(rec.Withheld) > 0 {
 		return a.with(ans, flex.Reject, flex.ReasonUnavailable, withheldText(rec.Withheld), bySelf, now)
 	}
-	f := flex.Foresight{Text: "nothing is known of the devices"}
-	if a.Foresee != nil {
-		f = a.Foresee(rec.Dispatch())
+	f := foresight(a.Foresee, rec)
+	if rec.Window.Start.Sub(now.At) > farAhead {
+		return a.farOff(ans, f, foresight(a.Far, rec), now)
 	}
 	switch {
 	case f.Known && f.Missing <= 0:
 		return a.with(ans, flex.Accept, "", f.Text, bySelf, now)
 	case f.Known:
-		return a.with(ans, flex.Reject, f.Reason, fmt.Sprintf("%v of it cannot be given: %s", f.Missing, f.Text), bySelf, now)
+		return a.with(ans, flex.Reject, f.Reason, missingText(f), bySelf, now)
 	case !now.At.Before(warnAt(ans)):
 		return a.with(ans, flex.Reject, flex.ReasonDeviceUnavailable, "it could not be told in time whether it can be given: "+f.Text, bySelf, now)
 	}
 	return ans
+}
+
+// farOff answers for a window far ahead, by the state of now and by what lasts.
+func (a Answering) farOff(ans flex.Answer, f, lasts flex.Foresight, now flex.Stamp) flex.Answer {
+	good := f.Known && f.Missing <= 0
+	switch last := !now.At.Before(warnAt(ans)); {
+	case lasts.Known && lasts.Missing > 0:
+		return a.with(ans, flex.Reject, lasts.Reason, missingText(lasts), bySelf, now)
+	case good:
+		return a.with(ans, flex.Accept, "", f.Text, bySelf, now)
+	case last && lasts.Known:
+		return a.with(ans, flex.Accept, "", together("it is far ahead: judged by ratings and capacities", f.Text), bySelf, now)
+	case last:
+		return a.with(ans, flex.Reject, flex.ReasonDeviceUnavailable, "it could not be told in time whether it can be given: "+f.Text, bySelf, now)
+	}
+	return ans
+}
+
+func foresight(ask func(flex.Dispatch) flex.Foresight, rec flex.Record) flex.Foresight {
+	if ask == nil {
+		return flex.Foresight{Text: "nothing is known of the devices"}
+	}
+	return ask(rec.Dispatch())
+}
+
+func missingText(f flex.Foresight) string {
+	return fmt.Sprintf("%v of it cannot be given: %s", f.Missing, f.Text)
+}
+
+// decidesAt is when an answer that waits is given without anything new.
+func decidesAt(ans flex.Answer, rec flex.Record) time.Time {
+	return earliest(warnAt(ans), rec.Window.Start.Add(-farAhead))
 }
 
 // with is the answer with its word. Where a person must tell the market by

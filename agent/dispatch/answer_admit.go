@@ -22,10 +22,14 @@ func (v Verdict) climb(o flex.Offer, rec flex.Record, c Context, first Event) Ve
 		steps = append(steps, Event{To: flex.Scheduled, Fact: c.Now})
 	default:
 		ans := c.Answers.ask(o, rec.Window.End, c.Now)
-		if first.To != flex.Pending {
-			steps = append(steps, Event{To: flex.Pending, Fact: c.Now, Text: askText(*ans)})
-		}
+		asked := askText(*ans)
 		*ans = c.Answers.decide(*ans, rec, c.Now)
+		if ans.Word == "" && c.Answers.Policy == AnswerIfDeliverable {
+			asked += "; it cannot be promised by what is known now and is judged again, at the latest at " + decidesAt(*ans, rec).UTC().Format(time.RFC3339)
+		}
+		if first.To != flex.Pending {
+			steps = append(steps, Event{To: flex.Pending, Fact: c.Now, Text: asked})
+		}
 		rec.Answer = ans
 		steps = append(steps, wordSteps(ans, c.Now)...)
 	}

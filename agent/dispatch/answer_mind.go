@@ -21,10 +21,8 @@ func (e *Engine) answering(ctx context.Context, in flex.Instruction, ob flex.Obl
 	if operator == "" {
 		operator = ob.Operator
 	}
-	a := Answering{Policy: e.cfg.Answers(operator), ByHand: !e.cfg.Market.Responds()}
-	if e.cfg.Foresee != nil {
-		a.Foresee = e.foresee
-	}
+	a := Answering{Policy: e.cfg.Answers(operator), ByHand: !e.cfg.Market.Responds(),
+		Foresee: e.steadily(e.cfg.Foresee), Far: e.steadily(e.cfg.ForeseeFar)}
 	if a.Policy == AnswerNone || a.ByHand && a.Policy != AnswerAsk {
 		return a, nil
 	}
@@ -78,13 +76,13 @@ func (e *Engine) mind(ctx context.Context) error {
 		if Recover(rec, now) == NeedHold || ended(&rec) && open {
 			continue
 		}
-		e.warn(rec, now.At)
 		if rec.State == flex.Pending {
 			if err := e.mindPending(ctx, rec, now); err != nil {
 				return err
 			}
 			continue
 		}
+		e.warn(rec, now.At)
 		if seen == nil {
 			seen = e.cfg.Progress.Progress()
 		}
@@ -132,6 +130,7 @@ func (e *Engine) mindPending(ctx context.Context, rec flex.Record, now flex.Stam
 	}
 	v, news := e.word(rec, a, now)
 	if !news {
+		e.warn(rec, now.At) // nobody is called for what is answered in this moment
 		return nil
 	}
 	if err := e.carry(ctx, nil, v, now, bySelf); err != nil {
@@ -253,11 +252,16 @@ func (e *Engine) relay(ctx context.Context, old, next flex.Record, now flex.Stam
 	return nil
 }
 
+// sayPatience is how long an answer may be on its way before it counts as not
+// taken.
+const sayPatience = 10 * time.Second
+
 // warn raises and clears the alarms about answers.
 func (e *Engine) warn(r flex.Record, now time.Time) {
 	due := openAnswer(r)
 	text := ""
-	if due != nil && !now.Before(warnAt(*due)) && now.Before(due.Due) && !ended(&r) {
+	underWay := due != nil && due.Word != "" && now.Sub(due.At.At) < sayPatience && due.Tries <= 1
+	if due != nil && !underWay && !now.Before(warnAt(*due)) && now.Before(due.Due) && !ended(&r) {
 		text = fmt.Sprintf("due by %s: nobody has answered; use flexd accept or flexd reject", due.Due.Format(time.RFC3339))
 		if due.Word != "" {
 			text = fmt.Sprintf("due by %s: the market has not taken our %s yet", due.Due.Format(time.RFC3339), due.Word)
@@ -313,7 +317,7 @@ func (e *Engine) answerPause(now time.Time) time.Duration {
 		if a == nil {
 			continue
 		}
-		for _, t := range []time.Time{warnAt(*a), a.Due} {
+		for _, t := range []time.Time{warnAt(*a), a.Due, r.Window.Start.Add(-farAhead)} {
 			if ahead := t.Sub(now); ahead > 0 {
 				wait = min(wait, ahead)
 			}

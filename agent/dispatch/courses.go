@@ -40,12 +40,17 @@ func (e *Engine) courses(ctx context.Context) error {
 	return nil
 }
 
-// foresee asks control in the time that it goes by.
-func (e *Engine) foresee(d flex.Dispatch) flex.Foresight {
-	_, ahead := e.cfg.Wall.Both()
-	f := e.cfg.Foresee(d.Put(-ahead))
-	if !f.From.IsZero() {
-		f.From = f.From.Round(0).Add(ahead)
+// steadily asks control in the time that it goes by; nil stays nil.
+func (e *Engine) steadily(ask func(flex.Dispatch) flex.Foresight) func(flex.Dispatch) flex.Foresight {
+	if ask == nil {
+		return nil
 	}
-	return f
+	return func(d flex.Dispatch) flex.Foresight {
+		_, ahead := e.cfg.Wall.Both()
+		f := ask(d.Put(-ahead))
+		if !f.From.IsZero() {
+			f.From = f.From.Round(0).Add(ahead)
+		}
+		return f
+	}
 }

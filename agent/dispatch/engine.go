@@ -39,11 +39,13 @@ type Config struct {
 	Market   Responder
 	Answers  func(operator string) string // the policy, as in the configuration
 	Foresee  func(flex.Dispatch) flex.Foresight
-	Afford   func(flex.Dispatch) *flex.Refusal                    // nil: nothing wears out
-	Pace     func(flex.AssetID) Pace                              // nil: no asset needs any
-	Ended    []flex.Record                                        // before this process, as far as Pace looks back
-	Contract func(flex.ObligationID, flex.CompetitionID) Contract // nil: nothing is said of any
-	KeepEnds bool                                                 // of the market's profile: a change whose end is past is no stop
+	// ForeseeFar is Foresee by what lasts: ratings, capacities, what is promised.
+	ForeseeFar func(flex.Dispatch) flex.Foresight
+	Afford     func(flex.Dispatch) *flex.Refusal                    // nil: nothing wears out
+	Pace       func(flex.AssetID) Pace                              // nil: no asset needs any
+	Ended      []flex.Record                                        // before this process, as far as Pace looks back
+	Contract   func(flex.ObligationID, flex.CompetitionID) Contract // nil: nothing is said of any
+	KeepEnds   bool                                                 // of the market's profile: a change whose end is past is no stop
 	// Baseline finds what an asset's share counts from in a window, as of the
 	// notice; false: from zero. An error refuses the instruction. May be nil.
 	Baseline func(ctx context.Context, id flex.AssetID, w flex.Window, notice time.Time) (flex.Baseline, bool, error)
