@@ -248,8 +248,27 @@ func (e *Engine) relay(ctx context.Context, old, next flex.Record, now flex.Stam
 	if err := e.carry(ctx, nil, v, now, ""); err != nil {
 		return err
 	}
+	if a := next.Answer; a != nil && a.Word == flex.Accept {
+		e.flagUntil(CodeAnswerFailed, string(next.ID), next.Text+": it will not be carried out; ask the market", next.Window.End)
+	}
 	e.cfg.Log.Warn(line(next, string(next.State), last.Fact.At, next.Reason, next.Text), "instruction", next.ID)
 	return nil
+}
+
+// flagUntil raises an alarm that ends by itself.
+func (e *Engine) flagUntil(code, subject, text string, until time.Time) {
+	e.flag(code, subject, text)
+	e.ends[alert{code, subject}] = until
+}
+
+// endFlags takes back the alarms whose time is over.
+func (e *Engine) endFlags(now time.Time) {
+	for key, until := range e.ends {
+		if !now.Before(until) {
+			delete(e.ends, key)
+			e.flag(key.code, key.subject, "")
+		}
+	}
 }
 
 // sayPatience is how long an answer may be on its way before it counts as not
@@ -278,7 +297,9 @@ func (e *Engine) warn(r flex.Record, now time.Time) {
 			text += "; " + a.Failed
 		}
 	}
-	e.flag(CodeAnswerFailed, string(r.ID), text)
+	if _, stays := e.ends[alert{CodeAnswerFailed, string(r.ID)}]; text != "" || !stays {
+		e.flag(CodeAnswerFailed, string(r.ID), text)
+	}
 }
 
 // flag raises an alarm with the text, or clears it without one.

@@ -22,6 +22,7 @@ const (
 	sayMost     = 5 * time.Minute
 	sayFraction = 8 // of the time that is left, at most
 	sayRest     = time.Minute
+	mostCalls   = 4 // under way at a time: one that hangs leaves room for the others
 )
 
 // AnswersConfig is what Answers needs. Teller may be nil.
@@ -45,6 +46,9 @@ type Answers struct {
 	// notBefore is what the market asked for by Retry-After, or what the
 	// back-off says; only Run's goroutine touches it.
 	notBefore map[string]time.Time
+	flying    map[string]bool // answers on their way
+	calls     int             // calls under way
+	landed    chan flight
 	awayWait  map[string]time.Duration
 	unable    bool // the market has no call for declarations
 }
@@ -66,9 +70,17 @@ type result struct {
 	err error
 }
 
+// flight is what became of one call: the answers in it, and when those that
+// were not taken may be tried again.
+type flight struct {
+	keys  []string
+	again map[string]time.Time
+}
+
 // NewAnswers builds the task, and lets the Engine wake it.
 func NewAnswers(cfg AnswersConfig) *Answers {
-	a := &Answers{cfg: cfg, ready: make(chan struct{}), wake: make(chan struct{}, 1), notBefore: map[string]time.Time{}, awayWait: map[string]time.Duration{}}
+	a := &Answers{cfg: cfg, ready: make(chan struct{}), wake: make(chan struct{}, 1), notBefore: map[string]time.Time{},
+		flying: map[string]bool{}, landed: make(chan flight, mostCalls), awayWait: map[string]time.Duration{}}
 	cfg.Engine.teller.Store(a)
 	return a
 }
@@ -91,14 +103,18 @@ func (a *Answers) Wake() {
 func (a *Answers) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var calls sync.WaitGroup
+	defer calls.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case f := <-a.landed:
+			a.land(f)
 		case <-a.wake:
 		case <-timer.C:
 		}
-		next := a.look(ctx)
+		next := a.look(ctx, &calls)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -113,11 +129,11 @@ func (a *Answers) Run(ctx context.Context) error {
 }
 
 // look tells what is due, and gives the next instant at which something is.
-func (a *Answers) look(ctx context.Context) time.Time {
+func (a *Answers) look(ctx context.Context, calls *sync.WaitGroup) time.Time {
 	now, _ := a.cfg.Wall.Now()
 	var next time.Time
 	if a.cfg.Market != nil && a.cfg.Market.Responds() {
-		next = a.answers(ctx, now)
+		next = a.answers(ctx, calls, now)
 	}
 	if a.cfg.Teller != nil && a.cfg.Teller.TellsAvailability() && !a.unable {
 		next = earliest(next, a.declarations(ctx))
@@ -125,8 +141,19 @@ func (a *Answers) look(ctx context.Context) time.Time {
 	return next
 }
 
-// answers says what is owed, accepts first.
-func (a *Answers) answers(ctx context.Context, now time.Time) time.Time {
+// land takes over what became of a call.
+func (a *Answers) land(f flight) {
+	a.calls--
+	for _, k := range f.keys {
+		delete(a.flying, k)
+	}
+	for k, at := range f.again {
+		a.notBefore[k] = at
+	}
+}
+
+// answers sends off what is owed, accepts first.
+func (a *Answers) answers(ctx context.Context, calls *sync.WaitGroup, now time.Time) time.Time {
 	recs, err := a.cfg.Owings.OwedAnswers(ctx)
 	if err != nil {
 		a.cfg.Log.Error("cannot read the answers that are owed", "error", err)
@@ -141,6 +168,9 @@ func (a *Answers) answers(ctx context.Context, now time.Time) time.Time {
 		}
 		k := keyOf(r).String()
 		live[k] = true
+		if a.flying[k] {
+			continue
+		}
 		at, known := a.notBefore[k]
 		if !known {
 			at = after(*r.Answer) // of before a restart
@@ -157,13 +187,18 @@ func (a *Answers) answers(ctx context.Context, now time.Time) time.Time {
 		}
 	}
 	for _, word := range []flex.Word{flex.Accept, flex.Reject} {
-		for todo := due[word]; len(todo) > 0 && ctx.Err() == nil; {
+		for todo := due[word]; len(todo) > 0 && ctx.Err() == nil && a.calls < mostCalls; {
 			n := min(mostSaid, len(todo))
-			next = earliest(next, a.say(ctx, word, todo[:n]))
+			group := todo[:n]
 			todo = todo[n:]
+			a.calls++
+			for _, r := range group {
+				a.flying[keyOf(r).String()] = true
+			}
+			calls.Go(func() { a.landed <- a.say(ctx, word, group) })
 		}
 	}
-	return next
+	return next // what found no room is looked at when a call has landed
 }
 
 // after is when an answer that was tried before may be tried again.
@@ -186,15 +221,17 @@ func jitter(d time.Duration) time.Duration {
 	return d*4/5 + rand.N(d*2/5+1)
 }
 
-// say tells one group and notes what became of it. It gives the next try.
-func (a *Answers) say(ctx context.Context, word flex.Word, recs []flex.Record) time.Time {
+// say tells one group and notes what became of it.
+func (a *Answers) say(ctx context.Context, word flex.Word, recs []flex.Record) flight {
+	f := flight{again: map[string]time.Time{}}
 	keys := make([]key, len(recs))
 	for i, r := range recs {
 		keys[i] = keyOf(r)
+		f.keys = append(f.keys, keys[i].String())
 	}
 	still, err := a.cfg.Engine.saying(ctx, keys)
 	if err != nil || len(still) == 0 {
-		return time.Time{}
+		return f
 	}
 	say := make([]flex.Say, len(still))
 	for i, r := range still {
@@ -203,7 +240,6 @@ func (a *Answers) say(ctx context.Context, word flex.Word, recs []flex.Record) t
 	within, cancel := context.WithTimeout(ctx, sayWithin)
 	errs := a.cfg.Market.Respond(within, word, say)
 	cancel()
-	var next time.Time
 	now, _ := a.cfg.Wall.Now()
 	results := make([]result, len(still))
 	for i, r := range still {
@@ -213,15 +249,13 @@ func (a *Answers) say(ctx context.Context, word flex.Word, recs []flex.Record) t
 		}
 		results[i] = result{keyOf(r), err}
 		if again(err) {
-			at := now.Add(max(retryAfter(err), jitter(pace(r.Answer.Tries, r.Answer.Due.Sub(now)))))
-			a.notBefore[keyOf(r).String()] = at
-			next = earliest(next, at)
+			f.again[keyOf(r).String()] = now.Add(max(retryAfter(err), jitter(pace(r.Answer.Tries, r.Answer.Due.Sub(now)))))
 		}
 	}
 	if err := a.cfg.Engine.heard(ctx, results); err != nil && ctx.Err() == nil {
 		a.cfg.Log.Error("cannot store what became of the answers", "error", err)
 	}
-	return next
+	return f
 }
 
 // again tells whether a failed try may be repeated.
@@ -329,8 +363,8 @@ func heardOne(ans flex.Answer, before bool, err error, now time.Time) flex.Answe
 		ans.Uncertain = true
 	case again(err):
 		ans.Uncertain = before
-	default: // the market's last word
-		ans.Uncertain, ans.Lapsed = false, true
+	default: // the market's last word, which may well be that it was told before
+		ans.Uncertain, ans.Lapsed = before, true
 	}
 	return ans
 }

@@ -310,7 +310,8 @@ func TestWhatIsHeard(t *testing.T) {
 		{"may have arrived, try again", &flex.RetryError{Err: flex.ErrUncertain}, false, false, true, false},
 		{"no answer in time", context.DeadlineExceeded, false, false, true, false},
 		{"not sent", flex.ErrNotSent, false, false, false, false},
-		{"refused for good", errors.New("410 gone"), true, false, false, true},
+		{"refused for good", errors.New("410 gone"), false, false, false, true},
+		{"refused, and an earlier one may have arrived", errors.New("422 answered before"), true, false, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := heardOne(flex.Answer{Word: flex.Accept, Uncertain: true}, tc.before, tc.err, noon)

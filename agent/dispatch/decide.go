@@ -58,6 +58,7 @@ func (e *Engine) decide(ctx context.Context) error {
 	now, _ := e.cfg.Wall.Now()
 	e.tellWaits(offers, now)
 	e.tellPuzzles(now)
+	e.endFlags(now)
 	return nil
 }
 

@@ -73,6 +73,7 @@ type Engine struct {
 	left      map[flex.InstructionID]puzzle      // what stops without a target left standing
 	passing   atomic.Pointer[[]flex.Offer]       // they, for others to read
 	warned    map[alert]bool
+	ends      map[alert]time.Time // of alarms that end by themselves
 	comps     map[flex.CompetitionID]flex.Competition
 	unsure    map[key]bool // of a try under way: might an earlier one have arrived?
 	held      bool         // an offer waits for the clock
@@ -101,7 +102,7 @@ func NewEngine(cfg Config) *Engine {
 		open:  map[flex.InstructionID]flex.Record{},
 		latch: latch{}, rested: rested{},
 		said: map[flex.InstructionID]flex.Record{}, away: map[string]flex.Unavailability{},
-		waiting: map[flex.InstructionID]bool{}, waits: map[uint64]waitingOffer{}, puzzles: map[flex.InstructionID]puzzle{}, left: map[flex.InstructionID]puzzle{}, warned: map[alert]bool{}, unsure: map[key]bool{},
+		waiting: map[flex.InstructionID]bool{}, waits: map[uint64]waitingOffer{}, puzzles: map[flex.InstructionID]puzzle{}, left: map[flex.InstructionID]puzzle{}, warned: map[alert]bool{}, ends: map[alert]time.Time{}, unsure: map[key]bool{},
 	}
 	for _, r := range cfg.Ended {
 		e.rested.note(r)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -240,7 +241,7 @@ func (m *Market) Respond(ctx context.Context, word flex.Word, say []flex.Say) []
 	size := max(1, int(p.Bulk.Max))
 	for from := 0; from < len(say); from += size {
 		to := min(from+size, len(say))
-		retry := m.inBulk(ctx, &bulk.call, say[from:to], now, out[from:to])
+		retry := m.inBulk(ctx, &bulk.call, &single.call, say[from:to], now, out[from:to])
 		switch {
 		case retry == nil:
 		case lasting(retry):
@@ -265,22 +266,61 @@ func lasting(err error) bool {
 // that waits for a timeout takes time from the others.
 const maxFailures = 3
 
-// singly answers one by one.
+// answersAtOnce is how many single answers are under way at a time, so that one
+// that hangs does not keep the others. The first goes alone for a while: it
+// shows whether the market wants any.
+const (
+	answersAtOnce = 4
+	firstAlone    = 2 * time.Second
+)
+
+// singly answers one by one, a few at a time.
 func (m *Market) singly(ctx context.Context, c *call, say []flex.Say, now time.Time, out []error) {
-	failures := 0
-	for i, s := range say {
-		_, err := m.do(ctx, c, m.said(s, now))
-		out[i] = err
-		var retry *flex.RetryError
-		if !errors.As(err, &retry) {
-			failures = 0
-			continue
+	var (
+		mu       sync.Mutex
+		next     int
+		failures int
+		ended    error
+		wg       sync.WaitGroup
+		once     sync.Once
+	)
+	first := make(chan struct{})
+	take := func() (int, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next >= len(say) {
+			return 0, nil, false
 		}
-		if failures++; failures >= maxFailures || ctx.Err() != nil || aboutUs(err) {
-			fill(out[i+1:], unasked(err))
-			return
-		}
+		next++
+		return next - 1, ended, true
 	}
+	for n := range min(answersAtOnce, len(say)) {
+		if n == 1 {
+			select {
+			case <-first:
+			case <-time.After(firstAlone):
+			}
+		}
+		wg.Go(func() {
+			for i, stop, ok := take(); ok; i, stop, ok = take() {
+				if stop != nil {
+					out[i] = unasked(stop)
+					continue
+				}
+				_, out[i] = m.do(ctx, c, m.said(say[i], now))
+				mu.Lock()
+				var retry *flex.RetryError
+				if !errors.As(out[i], &retry) {
+					failures = 0
+				} else if failures++; ended == nil && (failures >= maxFailures || ctx.Err() != nil || aboutUs(out[i])) {
+					ended = out[i]
+				}
+				mu.Unlock()
+				once.Do(func() { close(first) })
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // aboutUs tells that the market turns the account away, whatever it asks.
@@ -316,8 +356,9 @@ func (m *Market) said(s flex.Say, now time.Time) values {
 }
 
 // inBulk answers several at once. An error is about all of them; it is not a
-// *flex.RetryError when they should be tried one by one.
-func (m *Market) inBulk(ctx context.Context, c *call, say []flex.Say, now time.Time, out []error) error {
+// *flex.RetryError when they should be tried one by one. What the status of one
+// of them means is as of the call for one.
+func (m *Market) inBulk(ctx context.Context, c, one *call, say []flex.Say, now time.Time, out []error) error {
 	p := m.profile.Response.Bulk
 	items := make([]any, 0, len(say))
 	for _, s := range say {
@@ -331,7 +372,7 @@ func (m *Market) inBulk(ctx context.Context, c *call, say []flex.Say, now time.T
 	if got.cut != nil {
 		return retryable(fmt.Errorf("%w: the list of failures is cut off: %w", flex.ErrUncertain, got.cut))
 	}
-	failed, err := p.failures(c, got.body)
+	failed, err := p.failures(one, got.body)
 	if err != nil {
 		return err
 	}
