@@ -47,18 +47,28 @@ func (a *Agent) buildIntake() error {
 		return err
 	}
 	a.sync = intake.NewSync(intake.SyncConfig{Market: a.market, Book: book, Clock: a.wall, Health: a.health, Log: a.log, Every: cfg.Market.Sync,
-		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Ours: ours(cfg.Assets), Changed: func() { a.intake.Rematch() }})
+		Region: func(operator string) string { return cfg.Market.Operator(operator).Holidays }, Ours: ours(cfg.Assets), Changed: func() { a.intake.Rematch() },
+		Operators: known(cfg.Market.Operators)})
 	a.intake = intake.New(intake.Config{Verifier: a.market, Fetcher: a.market, Assets: a.market, Book: book, Stopper: a.board, Clock: a.wall,
 		Health: a.health, Log: a.log, Wake: a.engine.Wake, SyncNow: a.sync.Wake, Waiting: a.engine.Waiting, PollNow: func() { a.poller.Wake() }, Ours: ours(cfg.Assets), Signatures: operators, Direction: a.market.ResolveDirection,
 		RefusedDir: filepath.Join(cfg.Data, refusedName)})
 	return nil
 }
 
+// known are the operators that the configuration has rules for.
+func known(list []config.Operator) []intake.Known {
+	out := make([]intake.Known, len(list))
+	for i, o := range list {
+		out[i] = intake.Known{Name: o.Name, Aliases: o.Aliases}
+	}
+	return out
+}
+
 // operators are those whose own signatures can be judged.
 func (a *Agent) operators() (*trust.Operators, error) {
 	var list []trust.Operator
 	for _, o := range a.conf.cfg.Market.Operators {
-		op := trust.Operator{Name: o.Name, Policy: o.Signature, Scheme: o.Scheme, Fields: o.Fields, Separator: o.Separator, Encoding: o.Encoding}
+		op := trust.Operator{Name: o.Name, Aliases: o.Aliases, Policy: o.Signature, Scheme: o.Scheme, Fields: o.Fields, Separator: o.Separator, Encoding: o.Encoding}
 		for _, k := range o.Keys {
 			op.Keys = append(op.Keys, readKey(k))
 		}

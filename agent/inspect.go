@@ -60,6 +60,7 @@ func Inspect(ctx context.Context, c *config.Config, now time.Time) []Finding {
 			}
 		}
 	}
+	n.signed(c)
 	n.folder(c.Data)
 	n.powers(c)
 	n.names(ctx, c)

@@ -10,6 +10,8 @@ package config
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"flexd/agent/flex"
@@ -81,8 +83,9 @@ type Contract struct {
 // Operator is what was agreed with one system operator off the platform.
 type Operator struct {
 	Name      string
-	Signature string // require, verify-if-present, ignore
-	Scheme    string // ed25519, ecdsa-p256, rsa-pss, hmac-sha256; "": no key
+	Aliases   []string // what else the market calls it
+	Signature string   // require, verify-if-present, ignore
+	Scheme    string   // ed25519, ecdsa-p256, rsa-pss, hmac-sha256; "": no key
 	Keys      []Secret
 	Fields    []string // JSON pointers of what is signed, in order; none: RFC 8785
 	Separator string
@@ -91,11 +94,18 @@ type Operator struct {
 	Holidays  string // the bank holidays that its contracts mean; "": the profile's
 }
 
+// Is tells whether a name is one of the operator's, in any case.
+func (o Operator) Is(name string) bool {
+	return slices.ContainsFunc(append([]string{o.Name}, o.Aliases...), func(own string) bool {
+		return strings.EqualFold(strings.TrimSpace(own), strings.TrimSpace(name))
+	})
+}
+
 // Operator gives the settings for an operator; those not listed are
 // verify-if-present.
 func (m Market) Operator(name string) Operator {
 	for _, o := range m.Operators {
-		if o.Name == name {
+		if o.Is(name) {
 			return o
 		}
 	}

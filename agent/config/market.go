@@ -39,8 +39,10 @@ func (b builder) market(v value) Market {
 	b.url(o.get("base_url"), "https", "http", m.Insecure)
 	for _, item := range o.get("operators").items() {
 		op := b.operator(item, m.Answers)
-		if slices.ContainsFunc(m.Operators, func(have Operator) bool { return have.Name == op.Name }) {
-			item.problem("keep one of the two", "lists operator %q twice", op.Name)
+		for _, name := range append([]string{op.Name}, op.Aliases...) {
+			if slices.ContainsFunc(m.Operators, func(have Operator) bool { return have.Is(name) }) {
+				item.problem("keep one of the two", "lists operator %q twice", name)
+			}
 		}
 		m.Operators = append(m.Operators, op)
 	}
@@ -72,7 +74,7 @@ func answers(v value, def string) string {
 // operator is what two parties agreed off the platform, and how answers and
 // holidays go with that operator.
 func (b builder) operator(v value, defAnswers string) Operator {
-	o := v.object("name", "signature", "scheme", "key_file", "keys", "canonical", "encoding", "answers", "holidays")
+	o := v.object("name", "aliases", "signature", "scheme", "key_file", "keys", "canonical", "encoding", "answers", "holidays")
 	op := Operator{
 		Name:      o.get("name").required("write the operator's name as the market gives it"),
 		Signature: o.get("signature").choice(VerifyIfPresent, []string{Require, VerifyIfPresent, Ignore}),
@@ -80,6 +82,9 @@ func (b builder) operator(v value, defAnswers string) Operator {
 		Encoding:  o.get("encoding").choice("base64", []string{"base64", "base64url", "hex"}),
 		Answers:   answers(o.get("answers"), defAnswers),
 		Holidays:  o.get("holidays").choice("", []string{"england-and-wales", "scotland", "northern-ireland"}),
+	}
+	for _, a := range o.get("aliases").items() {
+		op.Aliases = append(op.Aliases, a.required("write a name, as the market gives it"))
 	}
 	if one := o.get("key_file"); one.given() {
 		op.Keys = append(op.Keys, b.secret(one, true))

@@ -14,6 +14,7 @@ const (
 	CodeSignatureUnverified  = "so_signature_unverified"
 	CodeSignatureInvalid     = "so_signature_invalid"
 	CodeNotListed            = "instruction_not_listed"
+	CodeOperatorUnmatched    = "operator_unmatched"
 	CodeMarketUnreachable    = "market_unreachable"
 	CodeNotificationUnstored = "notification_unstored"
 	CodeAssetUnknown         = "asset_unknown"
@@ -29,6 +30,7 @@ var Items = []health.Item{
 	{Code: CodeSignatureUnverified, Severity: health.Alarm, Title: "An operator's signature could not be checked"},
 	{Code: CodeSignatureInvalid, Severity: health.Alarm, Title: "An operator's signature is wrong or missing"},
 	{Code: CodeNotListed, Severity: health.Warning, Title: "The market does not list an instruction any more"},
+	{Code: CodeOperatorUnmatched, Severity: health.Alarm, Title: "A rule for an operator and the market's names do not fit"},
 	{Code: CodeMarketUnreachable, Severity: health.Warning, Title: "The market's contracts cannot be synchronised", Calm: time.Minute},
 	{Code: CodeNotificationUnstored, Severity: health.Alarm, Title: "A notification could not be stored"},
 	{Code: CodeAssetUnknown, Severity: health.Alarm, Title: "The market's account does not have an asset of the configuration"},

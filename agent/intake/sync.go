@@ -53,6 +53,9 @@ type SyncConfig struct {
 	Region func(operator string) string
 	// Ours are the assets of the configuration.
 	Ours []flex.AssetID
+	// Operators are those that the configuration has rules for: one that fits no
+	// contract of Ours is told.
+	Operators []Known
 	// Changed is called after contracts, assets or competitions were stored; it
 	// may be nil.
 	Changed func()
@@ -70,6 +73,7 @@ type Sync struct {
 	// Owned by Run.
 	detailed map[string]time.Time       // when competitions and assets were fetched
 	missing  map[flex.ObligationID]bool // not listed the last time
+	strange  map[string]bool            // names of operators that do not fit
 	absent   map[flex.AssetID]int       // ours, for how many answers in a row
 }
 
@@ -79,7 +83,8 @@ func NewSync(cfg SyncConfig) *Sync {
 		cfg.Every = syncEvery
 	}
 	return &Sync{cfg: cfg, wake: make(chan struct{}, 1), ready: make(chan struct{}),
-		detailed: map[string]time.Time{}, missing: map[flex.ObligationID]bool{}, absent: map[flex.AssetID]int{}}
+		detailed: map[string]time.Time{}, missing: map[flex.ObligationID]bool{}, absent: map[flex.AssetID]int{},
+		strange: map[string]bool{}}
 }
 
 // Name is the task's name.
@@ -118,6 +123,7 @@ func (s *Sync) Run(ctx context.Context) error {
 		}
 		if err == nil {
 			s.cfg.Health.Clear(CodeMarketUnreachable, "")
+			s.operators(ctx)
 		}
 		s.pause(ctx, wait, least)
 	}

@@ -38,6 +38,43 @@ func (p *Profile) SignaturePointers() []string {
 	return out
 }
 
+// Effect is a part of an instruction that changes what is done, and where the
+// profile finds it.
+type Effect struct {
+	Name     string
+	Pointers []string
+}
+
+// EffectPointers are the parts that a signature must cover.
+func (p *Profile) EffectPointers() []Effect {
+	in := p.Instruction
+	var out []Effect
+	for _, f := range []struct {
+		name string
+		at   pointers
+	}{{"id", in.ID}, {"revision", in.Revision}, {"type", in.Type}, {"status", p.statusEffect()}, {"stops", in.Stops}, {"obligation", in.Obligation},
+		{"operator", in.Operator}, {"assets", in.Assets}, {"capacity", in.Capacity.At}, {"direction", in.Direction.At}, {"start", in.Start.At}, {"end", in.End.At}} {
+		e := Effect{Name: f.name}
+		for _, at := range f.at {
+			e.Pointers = append(e.Pointers, trust.JoinPointer(at))
+		}
+		if len(e.Pointers) > 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// statusEffect is where the status is, when it alone tells a stop from a start.
+// Where there is a type, the status is the market's own book-keeping, which
+// nobody signs; all it can do is to end something.
+func (p *Profile) statusEffect() pointers {
+	if len(p.Instruction.Type) > 0 {
+		return nil
+	}
+	return p.Instruction.Status
+}
+
 // find follows the pointer through decoded JSON.
 func (p pointer) find(v any) (any, bool) {
 	for _, part := range p {

@@ -29,9 +29,10 @@ const (
 
 // Operator is what was agreed with one system operator off the platform.
 type Operator struct {
-	Name   string
-	Policy string // "": verify-if-present
-	Scheme string // "": no key was agreed yet
+	Name    string
+	Aliases []string // other names of the same operator
+	Policy  string   // "": verify-if-present
+	Scheme  string   // "": no key was agreed yet
 	// Keys read the keys, each time anew: a file may be replaced at any time.
 	// Several are for a rotation: any of them confirms.
 	Keys      []func() ([]byte, error)
@@ -59,8 +60,10 @@ func NewOperators(list []Operator, signaturePointers []string) (*Operators, erro
 		if err := op.check(Canon{Fields: op.Fields, Separator: op.Separator, Signature: signaturePointers}); err != nil {
 			return nil, fmt.Errorf("operator %q %w", op.Name, err)
 		}
-		if _, twice := o.find(op.Name); twice {
-			return nil, fmt.Errorf("operator %q is listed twice", op.Name)
+		for _, name := range append([]string{op.Name}, op.Aliases...) {
+			if _, twice := o.find(name); twice {
+				return nil, fmt.Errorf("operator %q is listed twice", name)
+			}
 		}
 		o.list = append(o.list, &keyring{Operator: op, parsed: make([]parsedFile, len(op.Keys))})
 	}
@@ -94,7 +97,9 @@ func (op Operator) check(form Canon) error {
 // nobody escapes a policy by its spelling.
 func (o *Operators) find(name string) (*keyring, bool) {
 	name = strings.TrimSpace(name)
-	i := slices.IndexFunc(o.list, func(k *keyring) bool { return strings.EqualFold(k.Name, name) })
+	i := slices.IndexFunc(o.list, func(k *keyring) bool {
+		return slices.ContainsFunc(append([]string{k.Name}, k.Aliases...), func(own string) bool { return strings.EqualFold(strings.TrimSpace(own), name) })
+	})
 	if i < 0 {
 		return nil, false
 	}

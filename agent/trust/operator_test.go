@@ -2,6 +2,7 @@ package trust
 
 import (
 	"crypto/ecdsa"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -351,4 +352,29 @@ func FuzzOperatorCheck(f *testing.F) {
 			t.Fatalf("nobody signed %q with %q: %q %v", raw, sig, state, err)
 		}
 	})
+}
+
+// A name is an operator's by its aliases as well, and a signature may be broken
+// into lines.
+func TestAliasesAndLineBreaks(t *testing.T) {
+	secret := []byte("0123456789abcdef0123456789abcdef")
+	o, err := NewOperators([]Operator{{Name: "SPEN", Aliases: []string{"SP Energy Networks", "dno-12"}, Policy: PolicyRequire, Scheme: SchemeHMAC,
+		Keys: []func() ([]byte, error){fixed(secret)}, Fields: []string{"/id"}}}, []string{"/signature"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("i1"))
+	sig := base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	for _, name := range []string{"SPEN", "spen", "sp energy networks", " dno-12 "} {
+		for text, want := range map[string]string{"": string(flex.ReasonSignatureMissing), sig: "", sig[:20] + "\r\n" + sig[20:] + "\n": "", sig[:20] + "\n " + sig[20:]: "", "AA" + sig[2:]: string(flex.ReasonSignatureInvalid)} {
+			in := flex.Instruction{ID: "i1", Operator: name, Signature: text, Raw: []byte(`{"id":"i1"}`)}
+			if got, err := o.Check(in); got != want {
+				t.Errorf("%s, %q: %q, %v", name, text, got, err)
+			}
+		}
+	}
+	if _, err := NewOperators([]Operator{{Name: "a", Aliases: []string{"B"}}, {Name: "b"}}, []string{"/signature"}); err == nil {
+		t.Error("an alias that is another's name is accepted")
+	}
 }

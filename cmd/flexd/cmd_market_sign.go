@@ -178,7 +178,7 @@ func agreement(path, name string) (trust.Operator, trust.Canon, error) {
 	if err != nil {
 		return trust.Operator{}, trust.Canon{}, &configError{err}
 	}
-	i := slices.IndexFunc(c.Market.Operators, func(op config.Operator) bool { return strings.EqualFold(op.Name, name) })
+	i := slices.IndexFunc(c.Market.Operators, func(op config.Operator) bool { return op.Is(name) })
 	if i < 0 {
 		return trust.Operator{}, trust.Canon{}, usage("operator %q is not listed under market.operators of %s", name, path)
 	}
