@@ -43,6 +43,8 @@ const (
 	codeConfigBroken = "config_broken"
 	codeStateLost    = "state_lost"
 	codeStateDamaged = "state_damaged"
+	codeStateFull    = "state_full"
+	codeArchive      = "archive_failed"
 	codeBackup       = "backup_failed"
 )
 
@@ -54,6 +56,8 @@ func items(commissioning bool) []health.Item {
 		{Code: codeStateUnusable, Severity: health.Alarm, Title: "The state cannot be written"},
 		{Code: codeStateLost, Severity: health.Alarm, Title: "The state was lost"},
 		{Code: codeStateDamaged, Severity: health.Alarm, Title: "A stored value is damaged"},
+		{Code: codeStateFull, Severity: health.Alarm, Title: "The state is nearly full"},
+		{Code: codeArchive, Severity: health.Warning, Title: "What is over cannot be archived"},
 		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
 		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again", Calm: time.Minute},
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
@@ -99,40 +103,73 @@ func (a *Agent) takeSession() error {
 	return nil
 }
 
+// The pace of upkeep. It leaves the first minutes of a start to what waits
+// outside.
+const (
+	upkeepAfter = 5 * time.Minute
+	upkeepEvery = time.Hour
+	// fullAt is how much of the room for what is new is taken, in percent, when
+	// people are told.
+	fullAt = 85
+)
+
 // upkeep keeps the store small, backed up, and the clock's floor current.
 func (a *Agent) upkeep(ctx context.Context) error {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		a.maintain(ctx)
+	a.standing()
+	for wait := upkeepAfter; ; wait = upkeepEvery {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(wait):
 		}
+		a.maintain(ctx)
 	}
 }
 
-func (a *Agent) maintain(ctx context.Context) {
+// standing tells what is wrong with the state, and keeps the clock's floor.
+func (a *Agent) standing() {
 	a.tellDamaged()
 	if a.conf.copied != nil {
 		a.health.Raise(codeStateUnusable, "", a.conf.copied.text())
 		return
 	}
+	a.tellFull()
 	reached := a.wall.Reached() // never ahead of the true time, whatever the clock shows
 	if err := putNumber(a.db, settingFloor, uint64(max(0, reached.Unix()))); err != nil {
 		a.log.Warn("cannot store the clock's floor", "error", err)
 	}
+}
+
+func (a *Agent) maintain(ctx context.Context) {
+	if a.standing(); a.conf.copied != nil {
+		return
+	}
 	if _, trust := a.wall.Now(); trust != flex.ClockUntrusted {
-		if err := a.db.Prune(ctx, reached, a.conf.cfg.Market.KeepRaw); err != nil {
-			a.log.Warn("cannot prune the state", "error", err)
+		err := a.db.Upkeep(ctx, a.wall.Reached(), store.Keep{Raw: a.conf.cfg.Market.KeepRaw, Unsent: a.conf.cfg.MQTT == nil})
+		switch {
+		case err == nil:
+			a.health.Clear(codeArchive, "")
+		case ctx.Err() == nil:
+			a.health.Raise(codeArchive, "", err.Error()+": what is over stays in state.db, which fills; look at the disk and at the folder archive beside it")
 		}
+		a.tellFull()
 	}
 	if err := a.db.Backup(ctx); err != nil && ctx.Err() == nil {
 		a.health.Raise(codeBackup, "", err.Error())
 		return
 	}
 	a.health.Clear(codeBackup, "")
+}
+
+// tellFull raises an alarm before the state takes nothing new any more.
+func (a *Agent) tellFull() {
+	percent, err := a.db.Fill()
+	if err != nil || percent < fullAt {
+		a.health.Clear(codeStateFull, "")
+		return
+	}
+	a.health.Raise(codeStateFull, "", fmt.Sprintf("%d %% of the room for what is new is taken: beyond it the market is told to come again, while stops and what was accepted go on; "+
+		"mostly acknowledgements wait for the broker, or instructions for their end", percent))
 }
 
 // tellDamaged raises an alarm for every stored value that could not be read.

@@ -48,6 +48,7 @@ const mostDamaged = 100
 // not understood must not wait until somebody looks for it.
 var meant = map[string]func(key, raw []byte) error{
 	string(bJournal): func(key, raw []byte) error { return decode(key, raw, new(flex.JournalEntry)) },
+	string(bPast):    func(key, raw []byte) error { return new(past).read(key, raw) },
 	string(bHolds):   func(key, raw []byte) error { return decode(key, raw, new(flex.Hold)) },
 }
 

@@ -13,6 +13,7 @@ var (
 	bOpen         = []byte("dispatches.open")     // instruction id of a record that is not final
 	bByTime       = []byte("dispatches.time")     // 8 bytes of unix nanoseconds + instruction id
 	bTombstones   = []byte("seen")                // instruction id → tombstone
+	bPast         = []byte("past")                // "i" + instruction id, or "n" + notification id, of what was archived → what must be remembered of it
 	bObligations  = []byte("obligations")         // id
 	bAssets       = []byte("assets")              // id
 	bCompetitions = []byte("competitions")        // id
@@ -33,7 +34,7 @@ var (
 
 // allBuckets is made in one go with a new file, and completed on open: adding
 // a bucket is an expand-only change.
-var allBuckets = [][]byte{bMeta, bInbox, bOpenNotices, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones,
+var allBuckets = [][]byte{bMeta, bInbox, bOpenNotices, bRaw, bOffers, bLatest, bUndecided, bRecords, bOpen, bByTime, bTombstones, bPast,
 	bObligations, bAssets, bCompetitions, bSightings, bReplies, bUnavailable, bOwed, bJournal, bHolds, bAudit, bKeys, bSettings, bIntervals, bNominations, bAside, bOutbox}
 
 // The layout. A breaking change raises level, and an older program refuses

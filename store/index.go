@@ -90,7 +90,7 @@ func (db *DB) reindex(tx *bbolt.Tx) error {
 	}))
 	for id, seq := range newest {
 		key := []byte(id)
-		known := tx.Bucket(bRecords).Get(key) != nil || tx.Bucket(bTombstones).Get(key) != nil
+		known := tx.Bucket(bRecords).Get(key) != nil || tx.Bucket(bTombstones).Get(key) != nil || tx.Bucket(bPast).Get([]byte(pastInstruction(id))) != nil
 		err = firstError(err, tx.Bucket(bLatest).Put(key, sealed(key, seq)), mark(tx, bUndecided, seq, !known))
 	}
 	return err

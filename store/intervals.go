@@ -131,18 +131,3 @@ func applyNominations(tx *bbolt.Tx, c flex.Changes) error {
 	}
 	return nil
 }
-
-// pruneIntervals drops short steps from before minutes, and others from
-// before closed.
-func pruneIntervals(tx *bbolt.Tx, minutes, closed time.Time) error {
-	return collect(tx, bIntervals, func(k, _ []byte) (bool, error) {
-		if len(k) < 10 {
-			return true, nil
-		}
-		step, start := intervalTime(k)
-		if step < keepFrom {
-			return start.Before(minutes), nil
-		}
-		return start.Before(closed), nil
-	})
-}

@@ -81,7 +81,7 @@ func TestIntervalsAreBounded(t *testing.T) {
 	if err := db.PutIntervals(t.Context(), rows, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Prune(t.Context(), t0, time.Hour); err != nil {
+	if err := db.Upkeep(t.Context(), t0, Keep{Raw: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	minutes, _ := db.Intervals(t.Context(), "a", time.Minute, time.Time{}, t0)

@@ -30,6 +30,10 @@ func (db *DB) PutNotice(ctx context.Context, n flex.Notice, raw []byte, ch flex.
 			}
 			return putNotice(tx, have)
 		}
+		if _, gone := db.pastOf(tx, pastNotification(n.ID)); gone {
+			n.Seen, n.State, n.Again = 2, flex.NoticeFetched, true // it was fetched long ago
+			return putNotice(tx, n)
+		}
 		if err := db.room(tx, pointing); err != nil {
 			return err
 		}
@@ -56,7 +60,11 @@ func putNotice(tx *bbolt.Tx, n flex.Notice) error {
 
 // Notice is one notification.
 func (db *DB) Notice(id flex.NotificationID) (flex.Notice, bool, error) {
-	return get[flex.Notice](db, bInbox, string(id))
+	n, ok, err := get[flex.Notice](db, bInbox, string(id))
+	if _, gone, _ := db.remembered(pastNotification(id)); err == nil && !ok && gone {
+		return archived[flex.Notice](db, bInbox, string(id))
+	}
+	return n, ok, err
 }
 
 // OpenNotices lists the notifications whose instructions are not all fetched.
@@ -75,5 +83,9 @@ func (db *DB) Raw(id flex.NotificationID) (body []byte, ok bool, err error) {
 		}
 		return nil
 	})
+	if _, gone, _ := db.remembered(pastNotification(id)); err == nil && !ok && gone {
+		e, found, err := db.archive.find(kindRaw, bRaw, string(id))
+		return e.Bytes, found, err
+	}
 	return body, ok, err
 }

@@ -46,6 +46,8 @@ type DB struct {
 	commits atomic.Uint64
 	changed atomic.Bool // since the last backup
 	aside   *asideList
+	archive *archive
+	upkeep  upkeep
 	holds   sync.Mutex // serialises the second copy of the holds
 	once    sync.Once
 	err     error
@@ -121,6 +123,10 @@ func openFile(path string, o Options) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{bolt: b, log: o.Log, now: o.Now, path: path, max: int64(o.MaxSize), page: int64(b.Info().PageSize), aside: list}
+	db.upkeep.pause = slicePause
+	db.archive = &archive{filepath.Join(filepath.Dir(path), archiveDir), func(file string, at int64, err error) {
+		db.skip([]byte(archiveDir), fmt.Appendf(nil, "%s:%d", file, at), err)
+	}}
 	if err := guarded(db.mendIndexes); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -203,7 +209,7 @@ func sequences(tx *bbolt.Tx) error {
 // that only a running flexd leaves is beside it.
 func tracesOfOlder(path string) bool {
 	dir := filepath.Dir(path)
-	for _, trace := range []string{path + backupSuffix, path + olderSuffix, path + holdsSuffix, path + ".bad-1", filepath.Join(dir, "series.db"), filepath.Join(dir, "why.db")} {
+	for _, trace := range []string{path + backupSuffix, path + olderSuffix, path + holdsSuffix, path + ".bad-1", filepath.Join(dir, "series.db"), filepath.Join(dir, "why.db"), filepath.Join(dir, archiveDir)} {
 		if _, err := os.Lstat(trace); err == nil {
 			return true
 		}

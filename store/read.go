@@ -18,32 +18,46 @@ func (db *DB) Undecided(ctx context.Context) ([]flex.Offer, error) {
 	return indexed[flex.Offer](db, bUndecided, bOffers)
 }
 
-// LatestOffer is the newest offer of an instruction, decided or not.
+// LatestOffer is the newest offer of an instruction, decided or not; of one that
+// was archived, what is needed to know its repetition.
 func (db *DB) LatestOffer(id flex.InstructionID) (o flex.Offer, ok bool, err error) {
 	err = db.bolt.View(func(tx *bbolt.Tx) error {
 		key := unsealed(tx.Bucket(bLatest).Get([]byte(id)))
-		if key == nil {
-			return nil
+		if raw := tx.Bucket(bOffers).Get(key); key != nil && raw != nil {
+			ok = true
+			return decode(key, raw, &o)
 		}
-		raw := tx.Bucket(bOffers).Get(key)
-		if raw == nil {
-			return nil
+		if p, gone := db.pastOf(tx, pastInstruction(id)); gone && p.Kind != "" {
+			o, ok = p.offer(id), true
 		}
-		ok = true
-		return decode(key, raw, &o)
+		return nil
 	})
 	return o, ok && err == nil, err
 }
 
-// Record is the life of one instruction.
+// Record is the life of one instruction, also of one that was archived.
 func (db *DB) Record(ctx context.Context, id flex.InstructionID) (flex.Record, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return flex.Record{}, false, err
 	}
-	return get[flex.Record](db, bRecords, string(id))
+	r, ok, err := get[flex.Record](db, bRecords, string(id))
+	if err != nil || ok {
+		return r, ok, err
+	}
+	p, gone, err := db.remembered(pastInstruction(id))
+	if err != nil || !gone || p.State == "" {
+		return r, false, err
+	}
+	if r, ok, err = archived[flex.Record](db, bRecords, string(id)); err != nil || !ok {
+		if err != nil {
+			db.skip([]byte(archiveDir), []byte(id), err)
+		}
+		r = p.record(id)
+	}
+	return r, true, nil
 }
 
-// RecordQuery selects records; the zero value selects all.
+// RecordQuery selects records; the zero value selects all that are not archived.
 type RecordQuery struct {
 	Open  bool      // only those that are not final
 	Owed  bool      // only those whose answer the market must still be told
@@ -78,6 +92,9 @@ func (db *DB) Records(ctx context.Context, q RecordQuery) ([]flex.Record, error)
 		}
 		return nil
 	})
+	if err == nil && (len(out) < q.Limit || !q.Since.IsZero()) {
+		return db.archivedRecords(q, out)
+	}
 	return out, err
 }
 
@@ -115,7 +132,15 @@ func (db *DB) Tombstone(ctx context.Context, id flex.InstructionID) (flex.Tombst
 	if err := ctx.Err(); err != nil {
 		return flex.Tombstone{}, false, err
 	}
-	return get[flex.Tombstone](db, bTombstones, string(id))
+	t, ok, err := get[flex.Tombstone](db, bTombstones, string(id))
+	if err != nil || ok {
+		return t, ok, err
+	}
+	p, gone, err := db.remembered(pastInstruction(id))
+	if err != nil || !gone || p.Stopped == nil {
+		return t, false, err
+	}
+	return p.tombstone(id), true, nil
 }
 
 // Obligations lists the contracts known.
@@ -140,7 +165,10 @@ func (db *DB) Competitions(context.Context) ([]flex.Competition, error) {
 
 // Sights lists when an instruction came through which door, as they came.
 func (db *DB) Sights(_ context.Context, id flex.InstructionID) ([]flex.Sight, error) {
-	list, _, err := get[[]flex.Sight](db, bSightings, string(id))
+	list, ok, err := get[[]flex.Sight](db, bSightings, string(id))
+	if _, gone, _ := db.remembered(pastInstruction(id)); err == nil && !ok && gone {
+		list, _, err = archived[[]flex.Sight](db, bSightings, string(id))
+	}
 	return list, err
 }
 

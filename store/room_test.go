@@ -207,31 +207,6 @@ func TestRoomIsLookedAtWhileTheFileGrows(t *testing.T) {
 	wg.Wait()
 }
 
-func TestWhatTheMarketSentIsKeptOnceAndThenByItsHash(t *testing.T) {
-	db := mustOpen(t, state(t))
-	old := t0.Add(-100 * 24 * time.Hour)
-	in := flex.Instruction{ID: "i", Raw: []byte(`{"id":"i"}`), RawHash: "abc"}
-	rec := record("i", flex.Completed, old)
-	rec.Instruction = in
-	commit(t, db, flex.Changes{Records: []flex.Record{rec}, Offers: []flex.Offer{{Instruction: in, Received: flex.Stamp{At: old}}},
-		Replies: []flex.Reply{{Hash: "h", At: old, Raw: []byte("deflated"), Bytes: 99}, {Hash: "young", At: t0, Raw: []byte("deflated")}}})
-	commit(t, db, flex.Changes{Decided: []uint64{1}})
-	if r, _, _ := db.Record(t.Context(), "i"); r.Instruction.Raw != nil || r.Instruction.RawHash != "abc" {
-		t.Errorf("the record keeps %q, %q", r.Instruction.Raw, r.Instruction.RawHash)
-	}
-	if o, _, _ := db.LatestOffer("i"); string(o.Instruction.Raw) != `{"id":"i"}` {
-		t.Errorf("the offer keeps %q", o.Instruction.Raw)
-	}
-	if err := db.Prune(t.Context(), t0, 90*24*time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	o, ok, _ := db.LatestOffer("i")
-	replies, _ := db.Replies(t.Context(), 10)
-	if !ok || o.Instruction.Raw != nil || o.Instruction.RawHash != "abc" || len(replies) != 2 || replies[1].Raw != nil || replies[1].Hash != "h" || replies[0].Raw == nil {
-		t.Errorf("offer %+v, replies %+v", o.Instruction, replies)
-	}
-}
-
 func TestDoorsAndDeclarationsAreKept(t *testing.T) {
 	db := mustOpen(t, state(t))
 	see := func(door flex.Door, rev int64, at time.Time) flex.Sight {

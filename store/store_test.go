@@ -167,31 +167,6 @@ func TestRecordsNewestFirst(t *testing.T) {
 	}
 }
 
-func TestPruneByAgeKeepsWhatIsOpenOrUnsent(t *testing.T) {
-	db := mustOpen(t, state(t))
-	old := t0.Add(-500 * 24 * time.Hour)
-	commit(t, db, flex.Changes{Records: []flex.Record{record("closed", flex.Completed, old), record("open", flex.Active, old), record("new", flex.Completed, t0)},
-		Offers: []flex.Offer{{Instruction: flex.Instruction{ID: "closed"}, Received: flex.Stamp{At: old}}},
-		Audit:  []flex.Audit{{What: "old", At: flex.Stamp{At: old}}, {What: "new", At: flex.Stamp{At: t0}}},
-		Outbox: []flex.Message{{Stream: flex.StreamAck, At: old, Body: []byte(`{}`)}}})
-	if _, err := db.PutNotice(t.Context(), flex.Notice{ID: "n", State: flex.NoticeFetched, Received: t0.Add(-100 * 24 * time.Hour)}, []byte("raw"), flex.Changes{}); err != nil {
-		t.Fatal(err)
-	}
-	commit(t, db, flex.Changes{Decided: []uint64{1}})
-	if err := db.Prune(t.Context(), t0, 90*24*time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	list, _ := db.Records(t.Context(), RecordQuery{})
-	_, offer, _ := db.LatestOffer("closed")
-	audit, _ := db.Audit(t.Context(), time.Time{}, 0)
-	waiting, _ := db.Waiting(flex.StreamAck)
-	_, raw, _ := db.Raw("n")
-	_, notice, _ := db.Notice("n")
-	if len(list) != 2 || offer || len(audit) != 1 || waiting != 1 || raw || !notice {
-		t.Errorf("left: %d records, offer %v, %d audit, %d waiting, raw %v, notice %v", len(list), offer, len(audit), waiting, raw, notice)
-	}
-}
-
 func TestANewerLayoutIsRefusedInPlainWords(t *testing.T) {
 	path := state(t)
 	db := mustOpen(t, path)
