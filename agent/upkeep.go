@@ -117,6 +117,9 @@ const (
 func (a *Agent) upkeep(ctx context.Context) error {
 	a.standing()
 	for wait := upkeepAfter; ; wait = upkeepEvery {
+		if percent, err := a.db.Fill(); err == nil && percent >= fullAt {
+			wait = upkeepAfter // what ends, or is delivered, makes room
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -29,7 +29,7 @@ const (
 // of a few milliseconds; then decisions have their turn.
 const (
 	sliceLook  = 64
-	sliceTake  = 16
+	sliceTake  = 8
 	sliceDrop  = 128 // of what is dropped by its key alone
 	sliceSync  = 128 // things that are archived with one sync
 	slicePause = 20 * time.Millisecond
