@@ -42,9 +42,7 @@ func TestAHuaweiInTheSun(t *testing.T) {
 					found, before := b.owner(), b.dev.Watts()
 					for _, w := range []flex.Watts{500, 0, 2900, -100} {
 						err := b.steer(t, d, e, w, 10*time.Second)
-						if w != 0 || role == flex.RoleHybrid {
-							refusedWith(t, err, map[bool]string{true: "full", false: "PV"}[w < 0 && soc == 100 && err != nil && strings.Contains(err.Error(), "full")])
-						}
+						refusedWith(t, err, map[bool]string{true: "full", false: "PV"}[w < 0 && soc == 100 && err != nil && strings.Contains(err.Error(), "full")])
 						if p := b.dev.Watts(); p.PV < 2999 || math.Abs(p.Grid-before.Grid) > 1 {
 							t.Errorf("%v: the PV gives %.0f W, the site %.0f W, before %.0f W", w, p.PV, p.Grid, before.Grid)
 						}
