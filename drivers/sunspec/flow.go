@@ -80,6 +80,8 @@ func (fl *flow) next(s sample, told time.Time, resumed bool) bounds {
 	switch {
 	case s.measured && (!held || settled || math.Abs(s.battery-fl.high) <= s.noise):
 		fl.know(s, s.ac-s.battery)
+	case held && settled && s.rests && math.Abs(fl.high) > s.noise: // empty or full: it cannot follow
+		fl.know(s, s.ac)
 	case held && settled && fl.plausible(s):
 		fl.know(s, s.ac-fl.high)
 	case s.seen && held && settled: // it cannot be where it was told to be
@@ -140,9 +142,12 @@ func (fl *flow) know(s sample, sun float64) {
 	fl.sun, fl.sunAt = max(-0.1*s.most, sun), s.at
 }
 
-// plausible tells whether the battery can be where our rates hold it: what the
-// panels give, where measured, speaks against it when it cannot.
+// plausible tells whether the battery can be where our rates hold it: panels
+// that would take power speak against it, and what they give, where measured.
 func (fl *flow) plausible(s sample) bool {
+	if s.ac-fl.high < -s.noise-math.Abs(fl.high)/10 {
+		return false
+	}
 	return !s.seen || math.Abs(s.ac-fl.high-s.panels) <= s.noise+(math.Abs(s.panels)+math.Abs(fl.high))/10
 }
 

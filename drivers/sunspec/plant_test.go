@@ -55,12 +55,12 @@ func steady(w float64) func(time.Time) float64 { return func(time.Time) float64 
 // plantOf puts a kind of device in a state, with the habits of real ones:
 // ramps, a delay, readings that are refreshed twice a second.
 func plantOf(k makers.SunSpecKind, f flows) *makers.SunSpec {
-	k.Sun = steady(f.sun)
+	k.Sun, k.Level = steady(f.sun), 50
 	return plantAs(k, func(time.Time, makers.Watts) float64 { return f.own })
 }
 
 func plantAs(k makers.SunSpecKind, own func(time.Time, makers.Watts) float64) *makers.SunSpec {
-	k.Base, k.PctSF, k.Rated, k.Charge, k.Discharge, k.Energy, k.Level = 40000, -2, 10000, 5000, 5000, 20000, 50
+	k.Base, k.PctSF, k.Rated, k.Charge, k.Discharge, k.Energy = 40000, -2, 10000, 5000, 5000, 20000
 	k.Ramp, k.Delay, k.Renew, k.Own = 2500, 300*time.Millisecond, 500*time.Millisecond, own
 	return makers.NewSunSpec(time.Now, k)
 }
@@ -284,7 +284,7 @@ func TestLossesAndCloudsAreMadeUpFor(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%v", k.name, target), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					kind := k.kind
-					kind.Loss = 0.04
+					kind.Loss, kind.Level = 0.04, 50
 					p := plantOf(kind, flows{2000, 500})
 					w := watch(t, p, flex.RoleHybrid)
 					w.slack = 20 // what is lost is not the same both ways
@@ -312,6 +312,38 @@ func TestLossesAndCloudsAreMadeUpFor(t *testing.T) {
 						if off := math.Abs(w.ac() - float64(target)); n > 60 && off > fastest*lag {
 							t.Fatalf("after %d s it gives %.0f W of %v", n, w.ac(), target)
 						}
+					}
+					w.free()
+				})
+			})
+		}
+	}
+}
+
+// A battery that is full or empty is not told more and more: it would give all
+// of it once it could.
+func TestABatteryThatCannotFollowIsNotToldMoreAndMore(t *testing.T) {
+	for _, k := range kinds {
+		if !k.kind.Rates {
+			continue
+		}
+		for _, c := range []struct{ level, target, want float64 }{{100, 1000, -2000}, {0, 6000, 3000}} {
+			t.Run(fmt.Sprintf("%s/%.0f %%", k.name, c.level), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					kind := k.kind
+					kind.Sun, kind.Level = steady(3000), c.level
+					p := plantAs(kind, func(time.Time, makers.Watts) float64 { return 0 })
+					w := watch(t, p, flex.RoleHybrid)
+					w.take()
+					for range 120 {
+						w.entry.Intent = apply(t, w.dev, set(flex.Watts(c.target))).Holds
+						time.Sleep(time.Second)
+						w.sample()
+					}
+					out := float64(int16(p.Point(124, 12))) / 10_000 * 5000
+					in := float64(int16(p.Point(124, 13))) / 10_000 * 5000
+					if (k.exact || !k.kind.MuteState) && (math.Abs(out-c.want) > 100 || math.Abs(out+in) > 1) {
+						t.Errorf("it is told %.0f W to %.0f W, want %.0f W", -in, out, c.want)
 					}
 					w.free()
 				})
