@@ -2,13 +2,13 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/agent/shown"
 )
 
 // maxSamples bounds one device's part of a batch: an hour at 1 Hz.
@@ -89,7 +89,7 @@ func (t *telemetry) store(ctx context.Context) {
 	if len(b.Tracks) == 0 {
 		return
 	}
-	blob, err := json.Marshal(b)
+	blob, err := shown.Marshal(b)
 	if err == nil {
 		err = t.put(ctx, at, blob)
 	}

@@ -51,7 +51,7 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 	for addr, s := range a.devices.Stats() {
 		e := local.Endpoint{Address: addr, Connected: s.Connected, Requests: s.Requests,
 			Errors: s.Exceptions + s.Timeouts + s.Protocol + s.Lost, Reconnects: max(1, s.Connects) - 1, LastError: s.LastError, LastErrorAt: s.LastErrorAt,
-			Exceptions: s.Exceptions, Timeouts: s.Timeouts, Protocol: s.Protocol, Lost: s.Lost, Latency: s.Latency.Round(100 * time.Microsecond).String()}
+			Exceptions: s.Exceptions, Timeouts: s.Timeouts, Protocol: s.Protocol, Lost: s.Lost, Latency: s.Latency.Round(100 * time.Microsecond)}
 		for _, u := range s.Units {
 			e.Units = append(e.Units, local.Unit{Unit: u.Unit, Requests: u.Requests, Failures: u.Failures, LastError: u.LastError, LastErrorAt: u.LastErrorAt, RetryAt: u.RetryAt})
 		}
@@ -291,48 +291,6 @@ func (v *view) Probe(ctx context.Context, id flex.DeviceID) (local.Probe, error)
 // Registers reads raw registers.
 func (v *view) Registers(ctx context.Context, id flex.DeviceID, fn byte, addr, count uint16) ([]uint16, error) {
 	return v.a.devices.ReadRaw(ctx, id, fn, addr, count)
-}
-
-// stateBody is up/state while online.
-func (a *Agent) stateBody() any {
-	active := a.health.Active()
-	codes := make([]string, 0, len(active))
-	for _, al := range active {
-		codes = append(codes, al.Code)
-	}
-	return map[string]any{"version": a.id.Version, "health": worst(string(a.health.Worst())), "alerts": codes}
-}
-
-func worst(s string) string {
-	if s == "" {
-		return "ok"
-	}
-	return s
-}
-
-// birthBody is up/birth: who we are and what we have.
-func (a *Agent) birthBody() any {
-	type device struct {
-		ID       flex.DeviceID  `json:"id"`
-		Role     flex.Role      `json:"role"`
-		Endpoint string         `json:"endpoint"`
-		Unit     uint8          `json:"unit"`
-		Plate    flex.Nameplate `json:"plate"`
-	}
-	var devices []device
-	for _, d := range a.control.Status() {
-		devices = append(devices, device{d.ID, d.Role, d.Endpoint, d.Unit, d.Plate})
-	}
-	var assets []local.Asset
-	for _, c := range a.conf.cfg.Assets {
-		assets = append(assets, asset(c, nil))
-	}
-	config := "current"
-	if a.conf.broken != nil {
-		config = "last_good"
-	}
-	return map[string]any{"identity": a.id, "site": a.conf.cfg.Site.ID, "devices": devices, "assets": assets,
-		"metrics": []string{"power_w", "soc"}, "config": config, "config_hash": hash(a.conf.cfg.Raw)}
 }
 
 var _ interface {

@@ -2,11 +2,11 @@ package dispatch
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/agent/shown"
 )
 
 // Book is what was decided and what waits for a decision.
@@ -76,7 +76,7 @@ type Beat func()
 
 // announce adds one acknowledgement to the outbox, and its line to the diary.
 func announce(ch *flex.Changes, now flex.Stamp, ack flex.Ack) error {
-	body, err := json.Marshal(ack)
+	body, err := shown.Marshal(ack)
 	if err != nil {
 		return fmt.Errorf("acknowledge %s of %s: %w", ack.State, ack.Instruction, err)
 	}
@@ -89,7 +89,7 @@ func announce(ch *flex.Changes, now flex.Stamp, ack flex.Ack) error {
 
 // tell adds one event to the outbox, and its line to the diary.
 func tell(ch *flex.Changes, now flex.Stamp, ev flex.Event, by string) error {
-	body, err := json.Marshal(ev)
+	body, err := shown.Marshal(ev)
 	if err != nil {
 		return fmt.Errorf("tell event %s: %w", ev.Code, err)
 	}

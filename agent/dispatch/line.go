@@ -124,9 +124,9 @@ func (c course) onto(r flex.Record) flex.Record {
 	return r.Later(by)
 }
 
-// shown tells facts in what the wall clock shows now: each was stamped by the
+// retold tells facts in what the wall clock shows now: each was stamped by the
 // clock of its time, and is as old as the monotonic clock says.
-func shown(p flex.Progress, now flex.Stamp) flex.Progress {
+func retold(p flex.Progress, now flex.Stamp) flex.Progress {
 	for _, t := range []*time.Time{&p.FirstWrite, &p.EchoAt, &p.ActingAt, &p.DeliverAt, &p.ReleasedAt} {
 		if t.IsZero() {
 			continue

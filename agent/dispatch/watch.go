@@ -70,7 +70,7 @@ func (e *Engine) follow(ctx context.Context) error {
 		if began := e.begun(now); !known && old.State == flex.Scheduled && over(rec, now.At) && now.At.Sub(began) < settle && !began.Before(endsAt(rec)) {
 			continue // over before this process began: control looks first whether anything is still held
 		}
-		next, err := Follow(rec, shown(p, now), known, now)
+		next, err := Follow(rec, retold(p, now), known, now)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"flexd/agent/flex"
+	"flexd/agent/shown"
 )
 
 // The streams that are made here and kept in no outbox.
@@ -85,7 +86,7 @@ func (f *Fleet) marshal(what string, value func() any) []byte {
 	if value == nil {
 		return []byte(`{}`)
 	}
-	out, err := json.Marshal(value())
+	out, err := shown.Marshal(value())
 	if err != nil {
 		f.cfg.Log.Error("cannot encode what the site says of itself", "what", what, "error", err)
 		return []byte(`{}`)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/agent/shown"
 )
 
 // ErrNotRunning tells that nobody serves the socket.
@@ -93,7 +94,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
+	if err := shown.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("cannot understand the agent's answer: %w", err)
 	}
 	if zone, err := time.LoadLocation(resp.Header.Get(zoneHeader)); err == nil {

@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"flexd/agent/shown"
 )
 
 //go:embed page.html
@@ -215,7 +216,7 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	ctx := r.Context()
 	send := func(event string, v any) bool {
-		data, err := json.Marshal(v)
+		data, err := shown.Marshal(v)
 		if err != nil || rc.SetWriteDeadline(time.Now().Add(10*time.Second)) != nil {
 			return false
 		}

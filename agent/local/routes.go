@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/agent/shown"
 )
 
 // right is what a caller must be allowed to do.
@@ -80,9 +81,13 @@ func code(err error) int {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := shown.Marshal(v)
+	if err != nil {
+		body, status = []byte(`{"error":"the answer cannot be encoded"}`), http.StatusInternalServerError
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the caller went away: nothing to do
+	_, _ = w.Write(append(body, '\n')) // the caller went away: nothing to do
 }
 
 func writeError(w http.ResponseWriter, status int, err error) {

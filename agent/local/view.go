@@ -74,13 +74,13 @@ type Endpoint struct {
 	Reconnects uint64 `json:"reconnects"`
 	LastError  string `json:"last_error,omitempty"`
 
-	Exceptions  uint64    `json:"exceptions"`      // refused by the device
-	Timeouts    uint64    `json:"timeouts"`        // no answer in time
-	Protocol    uint64    `json:"protocol_errors"` // answers that broke the protocol
-	Lost        uint64    `json:"lost"`            // connections lost under a request
-	Latency     string    `json:"latency,omitempty"`
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	Units       []Unit    `json:"units,omitempty"`
+	Exceptions  uint64        `json:"exceptions"`      // refused by the device
+	Timeouts    uint64        `json:"timeouts"`        // no answer in time
+	Protocol    uint64        `json:"protocol_errors"` // answers that broke the protocol
+	Lost        uint64        `json:"lost"`            // connections lost under a request
+	Latency     time.Duration `json:"latency,omitempty"`
+	LastErrorAt time.Time     `json:"last_error_at,omitzero"`
+	Units       []Unit        `json:"units,omitempty"`
 }
 
 // Unit is one unit id behind an endpoint; a failing one backs off alone.

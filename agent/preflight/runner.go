@@ -15,6 +15,7 @@ import (
 	"flexd/agent/allocate"
 	"flexd/agent/flex"
 	"flexd/agent/health"
+	"flexd/agent/shown"
 )
 
 // CodeAtRisk is the health item of a window at risk, by obligation or
@@ -298,7 +299,7 @@ func (r *Runner) alarms(live map[key]bool) {
 
 // say announces a check and puts it into the diary.
 func (r *Runner) say(ctx context.Context, p flex.Preflight, when string) error {
-	detail, err := json.Marshal(p)
+	detail, err := shown.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encode the check of %s: %w", p.ID, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"flexd/agent/config"
 	"flexd/agent/flex"
 	"flexd/agent/local"
+	"flexd/agent/shown"
 )
 
 // Exit codes, the same for every command.
@@ -245,9 +247,17 @@ func (o *options) print(v any, text func(w io.Writer)) error {
 }
 
 func encode(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	raw, err := shown.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, raw, "", "  "); err != nil {
+		return err
+	}
+	out.WriteByte('\n')
+	_, err = out.WriteTo(w)
+	return err
 }
 
 // agent is the running agent, whose times a person sees in the site's zone.
