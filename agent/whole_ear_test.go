@@ -35,7 +35,10 @@ type heard struct {
 		Asset string `json:"asset"`
 		Power int64  `json:"power"`
 	} `json:"shares"`
-	Baselines []flex.Baseline `json:"baselines"`
+	Baselines   []flex.Baseline `json:"baselines"`
+	History     []flex.Spell    `json:"history"`
+	ReleaseLate *flex.Seconds   `json:"release_late_s"`
+	Energy      []flex.Energy   `json:"energy"`
 }
 
 // ear keeps every message of a broker in the order of their arrival.

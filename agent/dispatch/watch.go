@@ -17,10 +17,19 @@ const calm = 10 * time.Second
 // latch remembers when a condition was last seen.
 type latch map[flex.InstructionID]map[flex.Condition]time.Time
 
-// hold keeps a condition of the old record on until it was gone for calm.
-func (l latch) hold(old, next flex.Record, now time.Time) flex.Record {
+// lately is how long before its end a condition may have been seen last to
+// count as one of the end.
+const lately = 2 * time.Second
+
+// hold keeps a condition of the old record on until it was gone for calm, or
+// until the dispatch is over: then those stand that held at its end. over is
+// for how long it has been, negative before.
+func (l latch) hold(old, next flex.Record, now time.Time, over time.Duration) flex.Record {
 	for _, c := range []flex.Condition{flex.Partial, flex.Overridden, flex.NotDelivering, flex.DeviceFailed} {
 		switch seen, ok := l[next.ID][c]; {
+		case over >= 0 && ok && now.Sub(seen)-over > lately:
+			next = next.With(c, false)
+		case over >= 0: // nobody looks any more
 		case next.Has(c):
 			if l[next.ID] == nil {
 				l[next.ID] = map[flex.Condition]time.Time{}
@@ -32,6 +41,14 @@ func (l latch) hold(old, next flex.Record, now time.Time) flex.Record {
 		}
 	}
 	return next
+}
+
+// pastEnd is for how long the record has asked for nothing, negative while it asks.
+func pastEnd(r flex.Record, now time.Time) time.Duration {
+	if endsAt(r).IsZero() {
+		return -1
+	}
+	return now.Sub(endsAt(r))
 }
 
 // lastSeen tells when a condition of the instruction was last seen, by the wall
@@ -74,7 +91,7 @@ func (e *Engine) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		next = e.latch.hold(old, next, time.Now())
+		next = e.latch.hold(old, next, time.Now(), pastEnd(next, now.At))
 		e.alarm(old, next)
 		if !changed(old, next) {
 			e.show(old, now)
