@@ -18,7 +18,7 @@ func TestParseDecimalIsExactOrAnError(t *testing.T) {
 		{"0.05000", Megawatt, 50_000, ""}, {"0.00001", Megawatt, 10, ""}, {"0.000001", Megawatt, 1, ""}, {"12", Kilowatt, 12_000, ""},
 		{"-1.5", Kilowatt, -1500, ""}, {"0", Megawatt, 0, ""}, {"10000", Megawatt, MaxPower, ""}, {"7.000", Watt, 7, ""}, {"0.0000010000", Megawatt, 1, ""},
 		{"0.0000005", Megawatt, 0, "finer"}, {"7.5", Watt, 0, "finer"}, {"10001", Megawatt, 0, "range"}, {"99999999999999999999", Watt, 0, "range"},
-		{"", Megawatt, 0, "decimal"}, {"-", Megawatt, 0, "decimal"}, {".5", Megawatt, 0, "decimal"}, {"5.", Megawatt, 0, "decimal"}, {"1e3", Watt, 0, "decimal"},
+		{"", Megawatt, 0, "decimal"}, {"-", Megawatt, 0, "decimal"}, {".5", Megawatt, 0, "decimal"}, {"5.", Megawatt, 0, "decimal"}, {"1e3", Watt, 1000, ""}, {"5e-3", Megawatt, 5000, ""}, {"-2.5E-1", Kilowatt, -250, ""}, {"1e-7", Megawatt, 0, "finer"}, {"0.00000001", Megawatt, 0, "finer"}, {"0.00000000", Megawatt, 0, ""}, {"1e99", Watt, 0, "decimal"}, {"1e", Watt, 0, "decimal"}, {"10000.1", Megawatt, 0, "range"}, {"10000", Megawatt, 10_000 * Megawatt, ""},
 		{"+1", Watt, 0, "decimal"}, {" 1", Watt, 0, "decimal"}, {"1,5", Kilowatt, 0, "decimal"}, {"--1", Watt, 0, "decimal"}, {"NaN", Watt, 0, "decimal"},
 		{strings.Repeat("0", 30), Watt, 0, "decimal"},
 	} {

@@ -3,6 +3,7 @@ package flex
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 )
 
@@ -53,6 +54,10 @@ func (w Watts) Clamp(lo, hi Watts) Watts { return max(lo, min(hi, w)) }
 // exponents, blanks, and anything beyond MaxPower: a rounded instruction is a
 // wrong instruction.
 func ParseDecimal(number string, unit Watts) (Watts, error) {
+	number, err := plain(number)
+	if err != nil {
+		return 0, err
+	}
 	digits, neg := strings.CutPrefix(number, "-")
 	whole, frac, dotted := strings.Cut(digits, ".")
 	if whole == "" || dotted && frac == "" || len(digits) > 24 {
@@ -76,16 +81,50 @@ func ParseDecimal(number string, unit Watts) (Watts, error) {
 		if c < '0' || c > '9' {
 			return 0, fmt.Errorf("%q is not a decimal number", clip(number))
 		}
-		if scale%10 != 0 && c != '0' {
+		if (scale%10 != 0 || scale == 0) && c != '0' {
 			return 0, fmt.Errorf("%q is finer than one watt", clip(number))
 		}
 		scale /= 10
 		total += int64(c-'0') * scale
 	}
+	if total > int64(MaxPower) {
+		return 0, fmt.Errorf("%q is out of range", clip(number))
+	}
 	if neg {
 		total = -total
 	}
 	return Watts(total), nil
+}
+
+// plain writes a number with an exponent, such as 5e-3, without one: exactly.
+func plain(number string) (string, error) {
+	mantissa, exponent, given := strings.Cut(strings.ToLower(number), "e")
+	if !given {
+		return number, nil
+	}
+	by, err := strconv.Atoi(exponent)
+	whole, frac, dotted := strings.Cut(strings.TrimPrefix(mantissa, "-"), ".")
+	if err != nil || by < -18 || by > 18 || whole == "" || dotted && frac == "" {
+		return "", fmt.Errorf("%q is not a decimal number", clip(number))
+	}
+	digits, point := whole+frac, len(whole)+by
+	if point < 0 {
+		digits, point = strings.Repeat("0", -point)+digits, 0
+	}
+	if point > len(digits) {
+		digits += strings.Repeat("0", point-len(digits))
+	}
+	out := strings.TrimLeft(digits[:point], "0")
+	if out == "" {
+		out = "0"
+	}
+	if rest := strings.TrimRight(digits[point:], "0"); rest != "" {
+		out += "." + rest
+	}
+	if strings.HasPrefix(mantissa, "-") {
+		out = "-" + out
+	}
+	return out, nil
 }
 
 // ParsePower reads a power with its unit, such as "100 kW", "2.5 MW" or

@@ -26,7 +26,7 @@ const (
 
 	defaultRetry = 5 * time.Second  // after a failure that names no wait
 	busyRetry    = 30 * time.Second // after 429 without Retry-After
-	maxRetry     = time.Hour
+	maxRetry     = 5 * time.Minute  // a stop may wait: longer is not believed
 )
 
 // StatusError is an answer that trying again soon will not change.

@@ -75,7 +75,7 @@ func TestAnEmptyTextIsAFieldLeftOut(t *testing.T) {
 func TestABadFieldBecomesAProblemAndNothingIsLost(t *testing.T) {
 	p := embeddedProfile(t)
 	for _, c := range []struct{ field, value, mention string }{
-		{"capacity", `"0.0500001"`, "watt"}, {"capacity", `"5e-2"`, "decimal"}, {"capacity", `5e-2`, "decimal"}, {"capacity", `"-0.05"`, "negative"},
+		{"capacity", `"0.0500001"`, "watt"}, {"capacity", `"5e-9"`, "watt"}, {"capacity", `5e99`, "decimal"}, {"capacity", `"-0.05"`, "negative"},
 		{"capacity", `-0.05`, "negative"}, {"capacity", `"0,05"`, "decimal"}, {"capacity", `" 0.05"`, "decimal"}, {"capacity", `"50 kW"`, "decimal"},
 		{"capacity", `true`, "decimal"}, {"capacity", `null`, "missing"}, {"capacity", ``, "missing"}, {"capacity", `"99999999999"`, "range"},
 		{"capacity", `"-0"`, "negative"}, {"capacity", `""`, "missing"}, {"capacity", `"NaN"`, "decimal"}, {"capacity", `"٠.٥"`, "decimal"},

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 )
 
@@ -163,6 +164,12 @@ func parseJWK(m map[string]any) (Key, error) {
 	}
 	if use := text("use"); use != "" && use != "sig" {
 		return k, fmt.Errorf("JWK for use %q is not for signatures", clip(use))
+	}
+	if ops, given := m["key_ops"]; given {
+		list, _ := ops.([]any)
+		if !slices.Contains(list, any("verify")) {
+			return k, errors.New("JWK whose key_ops do not allow to verify")
+		}
 	}
 	if _, private := m["d"]; private {
 		return k, errors.New("JWK holds a private key: it must not be published, and is not trusted")

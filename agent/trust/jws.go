@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -152,9 +153,21 @@ func parseHeader(raw []byte, algs []string) (Header, error) {
 	return h, nil
 }
 
+// methodOf is the library's method, with the salt of PSS as long as the hash
+// (RFC 7518 section 3.5).
+func methodOf(alg string) jwt.SigningMethod {
+	method := jwt.GetSigningMethod(alg)
+	if pss, ok := method.(*jwt.SigningMethodRSAPSS); ok {
+		strict := *pss
+		strict.VerifyOptions = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: pss.Hash}
+		return &strict
+	}
+	return method
+}
+
 // verify tries the fitting keys, the named one first.
 func (c parsed) verify(keys []Key) ([]byte, Header, error) {
-	method := jwt.GetSigningMethod(c.header.Alg)
+	method := methodOf(c.header.Alg)
 	if method == nil {
 		return nil, Header{}, fmt.Errorf("%w: algorithm %q is not available", ErrForbidden, c.header.Alg)
 	}
