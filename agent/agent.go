@@ -30,9 +30,9 @@ import (
 
 // Limits of starting and stopping.
 const (
-	recoverLimit  = 5 * time.Second  // devices come before market and broker, but not for ever
-	shutdownLimit = 30 * time.Second // less than TimeoutStopSec of the unit
-	beatLimit     = 10 * time.Second // a vital loop that has not finished a cycle for longer is stuck
+	recoverLimit  = 1500 * time.Millisecond // devices come before market and broker, but not for ever
+	shutdownLimit = 30 * time.Second        // less than TimeoutStopSec of the unit
+	beatLimit     = 10 * time.Second        // a vital loop that has not finished a cycle for longer is stuck
 )
 
 // Agent is the whole of flexd, built and ready to run. Everything it needs

@@ -359,7 +359,7 @@ func account(limits []limit) (flex.Reason, string) {
 // what is merely too small.
 func rank(r flex.Reason) int {
 	order := []flex.Reason{
-		flex.ReasonLocalHold, flex.ReasonLimitSetByOthers, flex.ReasonContraryPower, flex.ReasonWriteBudget, flex.ReasonDeviceUnavailable, flex.ReasonUnsupported,
+		flex.ReasonLocalHold, flex.ReasonLimitSetByOthers, flex.ReasonDuplicateDevice, flex.ReasonContraryPower, flex.ReasonWriteBudget, flex.ReasonDeviceUnavailable, flex.ReasonUnsupported,
 		flex.ReasonEnergyInsufficient, flex.ReasonSiteLimit, flex.ReasonOwnerLimit, flex.ReasonUncontrollable, flex.ReasonRating,
 	}
 	if i := slices.Index(order, r); i >= 0 {

@@ -117,7 +117,10 @@ func (s *slot) distrust(gives flex.Watts, now time.Time) {
 // standsAgainst is why the device must not be controlled for a dispatch, by
 // what is known of it from before; mu is held.
 func (s *slot) standsAgainst() *flex.Refusal {
-	if s.distrusted == nil {
+	switch {
+	case s.twin != nil:
+		return s.twin
+	case s.distrusted == nil:
 		return nil
 	}
 	return flex.Refuse(flex.ReasonContraryPower, "%s", s.distrusted.Text)
@@ -206,5 +209,5 @@ func (c *Controller) writeDistrusts(ctx context.Context) {
 func (s *slot) distrusts() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.distrusted != nil
+	return s.distrusted != nil || s.twin != nil
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 // itself when its lease is not renewed, unless stubborn.
 type device struct {
 	id       flex.DeviceID
+	serial   string // "": its own
 	wire     string // endpoint, when it is shared
 	role     flex.Role
 	stubborn bool // never falls back
@@ -105,7 +107,7 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 		return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RolePV, MaxPower: 10_000,
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
-	return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
+	return flex.Nameplate{Model: "fake", Serial: cmp.Or(d.serial, "s-"+string(d.id)), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
 		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, Tolls: d.tolls}, d.reach(ctx)
 }
 

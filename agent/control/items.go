@@ -20,6 +20,7 @@ const (
 	CodeDeviceChanged  = "device_changed"
 	CodeDeviceOffline  = "device_offline"
 	CodeDeviceFailed   = "device_failed"
+	CodeDuplicate      = "duplicate_device"
 	CodeLateWrite      = "late_write"
 	CodeContraryPower  = "contrary_power"
 	CodeStoreFailing   = health.CodeStoreFailing // declared where decisions are stored
@@ -42,6 +43,7 @@ func Items() []health.Item {
 		{Code: CodeDeviceChanged, Severity: health.Alarm, Title: "Another device answers than before"},
 		{Code: CodeDeviceOffline, Severity: health.Warning, Title: "A device cannot be read", Calm: 30 * time.Second},
 		{Code: CodeDeviceFailed, Severity: health.Alarm, Title: "A device does not take its setpoint"},
+		{Code: CodeDuplicate, Severity: health.Alarm, Title: "Two entries are one device"},
 		{Code: CodeLateWrite, Severity: health.Alarm, Title: "A free device took a setpoint that arrived late"},
 		{Code: CodeContraryPower, Severity: health.Alarm, Title: "A device does the contrary of what it was told"},
 		{Code: CodeNotDelivered, Severity: health.Alarm, Title: "An asset does not deliver what was instructed"},

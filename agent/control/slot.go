@@ -70,6 +70,7 @@ type slot struct {
 	// distrusted tells that it did the contrary of what it was told; it is not
 	// controlled for a dispatch any more.
 	distrusted *flex.Distrust
+	twin       *flex.Refusal // it is the same device as another entry
 	wearing    thrift
 	after      *aftermath // of a release that followed a broken connection
 	breaks     uint64     // of the connection, before the first write

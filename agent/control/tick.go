@@ -71,6 +71,7 @@ func putOff(t time.Time, by time.Duration) time.Time {
 // tick computes the truth once and hands it out. It gives the next instant at
 // which the answer changes by itself.
 func (c *Controller) tick(now time.Time) time.Time {
+	c.judgeTwins()
 	in, by := c.gather(now, &c.desk), c.stepped()
 	plan := c.cfg.Plan(in)
 	if by != 0 {

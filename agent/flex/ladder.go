@@ -110,6 +110,8 @@ const (
 
 	// ReasonWriteBudget: memory of the device would be written too often in a day.
 	ReasonWriteBudget Reason = "write_budget"
+	// ReasonDuplicateDevice: two entries of the configuration are one device.
+	ReasonDuplicateDevice Reason = "duplicate_device"
 	// ReasonContraryPower: the device did the contrary of what it was told.
 	ReasonContraryPower Reason = "contrary_power"
 

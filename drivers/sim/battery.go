@@ -64,7 +64,7 @@ func newBattery(c Battery) (*battery, *image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	identity(im, c.Options, "Cellar 20", "BAT")
+	identity(im, c.Options, "Cellar 20")
 	nameplate(im, c.Options, max(c.Rated, c.Charge, c.Discharge))
 	im.set(120, "WRtg", c.Rated)
 	im.set(121, "WMax", c.Rated)

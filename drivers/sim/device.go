@@ -26,7 +26,7 @@ type Options struct {
 	Vendor bool
 	// ShortCommon makes model 1 one register shorter (L=65), as older devices have it.
 	ShortCommon bool
-	// Serial is the serial number; empty: made up from role and unit.
+	// Serial is the serial number; empty: made up, another for each device of a plant.
 	Serial string
 
 	// NeverReverts ignores every reversion timer, as some devices do.

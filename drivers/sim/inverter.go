@@ -38,7 +38,7 @@ func newInverter(c PV) (*inverter, *image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	identity(im, c.Options, "Sunny Lane 6", "PV")
+	identity(im, c.Options, "Sunny Lane 6")
 	nameplate(im, c.Options, c.Rated)
 	im.setRaw(120, "DERTyp", 4) // PV
 	im.setRaw(702, "CtrlModes", 1)
@@ -106,15 +106,11 @@ func withVendor(ids []int, on bool) []int {
 }
 
 // identity fills model 1.
-func identity(im *image, o Options, product, role string) {
-	serial := o.Serial
-	if serial == "" {
-		serial = fmt.Sprintf("SIM-%s-%03d", role, o.Unit)
-	}
+func identity(im *image, o Options, product string) {
 	im.text(1, "Mn", "Plant That Is Not There")
 	im.text(1, "Md", product)
 	im.text(1, "Vr", "1.0")
-	im.text(1, "SN", serial)
+	im.text(1, "SN", o.Serial)
 	im.setRaw(1, "DA", int64(o.Unit))
 }
 

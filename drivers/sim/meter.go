@@ -37,7 +37,7 @@ func newMeter(c Meter) (*meter, *image, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	identity(im, c.Options, "Gatekeeper", "MET")
+	identity(im, c.Options, "Gatekeeper")
 	im.setRaw(c.Model, "W_SF", fitSF(c.Range, c.WattSF, math.MaxInt16))
 	im.setRaw(c.Model, "A_SF", fitSF(c.Range/230, -2, math.MaxInt16))
 	im.setRaw(c.Model, "V_SF", -1)

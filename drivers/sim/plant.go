@@ -134,6 +134,9 @@ func (p *Plant) add(o Options, im *image, ph physics) (*Device, error) {
 	if s.units[o.Unit] != nil {
 		return nil, fmt.Errorf("unit %d at %s is taken", o.Unit, s.addr)
 	}
+	if o.Serial == "" { // no two of a plant are one
+		im.text(1, "SN", fmt.Sprintf("SIM-%03d-%03d", o.Unit, len(p.devices)+1))
+	}
 	d := &Device{plant: p, server: s, unit: o.Unit, opt: o, im: im, physics: ph,
 		timers: map[string]time.Time{}, changed: make(chan struct{})}
 	s.units[o.Unit] = d
