@@ -31,6 +31,13 @@ func prefixes(t *testing.T, r Rig) {
 	}
 }
 
+// freed lets a device that rests after its release go on by itself.
+func (r Rig) freed() {
+	if r.Rests && r.Lapse != nil {
+		r.Lapse()
+	}
+}
+
 // taken records the device and applies an order, where there is one.
 func taken(t *testing.T, r Rig, from *flex.Target) (Device, flex.JournalEntry) {
 	t.Helper()
@@ -49,6 +56,7 @@ func taken(t *testing.T, r Rig, from *flex.Target) (Device, flex.JournalEntry) {
 func cutApply(t *testing.T, r Rig, from *flex.Target, to flex.Target, free flex.Watts) {
 	t.Helper()
 	for n := 1; n <= most; n++ {
+		r.freed()
 		dev, e := taken(t, r, from)
 		old := r.Gives()
 		r.Fault(n, Refused)
@@ -68,6 +76,7 @@ func cutApply(t *testing.T, r Rig, from *flex.Target, to flex.Target, free flex.
 func cutRelease(t *testing.T, r Rig, from flex.Target, free flex.Watts) {
 	t.Helper()
 	for n := 1; n <= most; n++ {
+		r.freed()
 		dev, e := taken(t, r, &from)
 		old := r.Gives()
 		r.Fault(n, Refused)
@@ -98,6 +107,9 @@ func freed(t *testing.T, r Rig, n int, free flex.Watts) {
 
 func between(t *testing.T, r Rig, n int, a, b flex.Watts) {
 	t.Helper()
+	if r.Rests { // until its timer frees it
+		a, b = min(a, b, 0), max(a, b, 0)
+	}
 	if now := r.Gives(); now < min(a, b)-slip || now > max(a, b)+slip {
 		t.Errorf("from %v to %v, cut at write %d: the plant gives %v", a, b, n, now)
 	}

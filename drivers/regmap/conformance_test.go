@@ -47,14 +47,6 @@ var conformities = map[string]conformity{
 		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(842, uint16(int16(-w))) })(v) },
 		swap:    func(v *vendor) { v.putS(800, "c0619ab4ffff", 6) },
 	},
-	"kostal-plenticore": {
-		rests:   true,
-		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },
-		others:  func(v *vendor) { v.putF(1034, 777, true) },
-		blank:   shows(func(v *vendor) { v.put(514, 0xFFFF); v.put(582, 0x8000) }),
-		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put(582, uint16(int16(w))) })(v) },
-		swap:    func(v *vendor) { v.putS(14, "PLENTI-9", 8) },
-	},
 	"sma-storage": {
 		blind:   true,
 		lapse:   func(v *vendor) { v.last = time.Now().Add(-time.Hour) },

@@ -19,7 +19,6 @@ type maker struct {
 var makers = []maker{
 	{name: "victron-gx", build: victron, stays: true, lsb: 1},
 	{name: "victron-gx-mode3", build: victronPhases, after: 10 * time.Second, lsb: 3},
-	{name: "kostal-plenticore", build: kostal, after: 30 * time.Second, lsb: 1},
 	{name: "sma-storage", build: sma, after: 10 * time.Minute, lsb: 1},
 	{name: "sigenergy", build: sigenergy, stays: true, lsb: 1},
 }
@@ -73,23 +72,6 @@ func victronPhases() *vendor {
 		return sum, true
 	}
 	v.show = func(v *vendor, b float64) { v.put(842, uint16(int16(-b)), 60) }
-	return v
-}
-
-// kostal takes a float, low word first, - is charging, for 30 s.
-func kostal() *vendor {
-	v := newVendor(71)
-	v.putS(14, "PLENTI-1", 8)
-	v.putS(768, "PLENTICORE plus", 32)
-	v.put(514, 55)
-	v.put(1080, 2)
-	v.putF(1034, 0, true)
-	v.allow, v.arms = among(1034, 1035), only(1034)
-	v.power = func(v *vendor, _ time.Time) (float64, bool) {
-		p := v.f32(1034, true)
-		return p, v.within(30 * time.Second)
-	}
-	v.show = func(v *vendor, b float64) { v.put(582, uint16(int16(b))) }
 	return v
 }
 

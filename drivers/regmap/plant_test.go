@@ -106,6 +106,9 @@ type made struct {
 	others, limit, swap func(put func(addr uint16, words ...uint16))
 	blank               map[uint16]uint16
 	unheld              bool // cannot be held at 0 W
+	single              bool // a change is one request
+	rests               bool // stands still after a release until its timer frees it
+	blind               bool // what was written cannot be read back
 }
 
 // froniusMode is where StorCtl_Mod lies in the GEN24's chain.
@@ -170,6 +173,16 @@ var mades = []made{
 		others: func(put func(uint16, ...uint16)) { put(47249, 0, 777) },
 		swap:   func(put func(uint16, ...uint16)) { put(30015, 0x4242) },
 		blank:  map[uint16]uint16{37760: 0xFFFF, 37765: 0x7FFF, 37766: 0xFFFF},
+	},
+	{
+		name: "kostal-plenticore", unit: 71, after: 30 * time.Second, lsb: 1, rests: true, single: true,
+		build: func(now func() time.Time) plant {
+			return strangers.NewKostal(now, strangers.KostalOptions{House: 700})
+		},
+		on:     func(get func(uint16) uint16) bool { return get(1034) != 0 || get(1035) != 0 || get(582) == 0 },
+		others: func(put func(uint16, ...uint16)) { put(1034, low(777)...) },
+		swap:   func(put func(uint16, ...uint16)) { put(14, 0x4242) },
+		blank:  map[uint16]uint16{514: 0xFFFF, 582: 0x8000},
 	},
 }
 
@@ -247,7 +260,7 @@ func (b *bench) rig(device func() drivertest.Device) drivertest.Rig {
 		return func() { do(b.put) }
 	}
 	r := drivertest.Rig{
-		Device: device, Orders: []flex.Target{b.order(3000), b.order(-2000)}, Once: b.once, Unheld: b.unheld,
+		Device: device, Orders: []flex.Target{b.order(3000), b.order(-2000)}, Once: b.once, Unheld: b.unheld, Rests: b.rests, Blind: b.blind,
 		Others: act(b.others), Limit: act(b.limit),
 		Swap: func() {
 			words := map[strangers.Register]uint16{}

@@ -196,22 +196,6 @@ func TestPersistentRegistersAreNotWrittenForNothing(t *testing.T) {
 	})
 }
 
-func TestControlIsRefusedWhereAPreconditionIsNotMet(t *testing.T) {
-	v := kostal()
-	v.put(1080, 0)
-	d := drive(t, "kostal-plenticore", v)
-	s, err := d.Snapshot(t.Context())
-	if err != nil || s.Foreign == nil {
-		t.Fatalf("%+v, %v", s, err)
-	}
-	if _, err := d.Apply(t.Context(), maker{}.order(1000)); err == nil || len(v.writes) != 0 {
-		t.Errorf("%v, %d writes", err, len(v.writes))
-	}
-	if _, err := d.Read(t.Context()); err != nil {
-		t.Errorf("it can be read all the same: %v", err)
-	}
-}
-
 func TestNeutralTakesControlAwayWithoutAJournal(t *testing.T) {
 	for _, m := range makers {
 		t.Run(m.name, func(t *testing.T) {

@@ -75,7 +75,7 @@ func TestASingleFaultCostsNoWattsOnDevicesOfStrangers(t *testing.T) {
 
 // changes is how many requests a change of the setpoint takes at least.
 func (m made) changes() int {
-	if m.cap {
+	if m.cap || m.single {
 		return 1
 	}
 	return 2
