@@ -307,6 +307,9 @@ func (c *checker) method(m *Map, name string) {
 	if name == "cap" && me.Of != ofAC {
 		c.add(here("of"), "a cap is on the AC power", "")
 	}
+	if me.Of == ofInverter && (len(m.Measure.Power) == 0 || len(m.Measure.Battery) == 0) {
+		c.add(here("of"), "a setpoint of the inverter needs measure.power and measure.battery", "")
+	}
 	if me.Of == ofGrid && len(m.Measure.Grid) == 0 {
 		c.add(here("of"), "a setpoint of the grid exchange needs measure.grid", "")
 	}

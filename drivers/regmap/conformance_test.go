@@ -54,12 +54,6 @@ var conformities = map[string]conformity{
 		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put32(30775, uint32(int32(w)), false) })(v) },
 		swap:    func(v *vendor) { v.put32(30057, 1999999999, false) },
 	},
-	"sigenergy": {
-		once:    []uint16{40029},
-		others:  func(v *vendor) { v.put32(40034, 777, false) },
-		blank:   shows(func(v *vendor) { v.put(30014, 0xFFFF); v.put32(30037, 0x80000000, false) }),
-		produce: func(v *vendor, w flex.Watts) { shows(func(v *vendor) { v.put32(30037, uint32(int32(-w)), false) })(v) },
-	},
 }
 
 // orders are two that the maker's device can follow.

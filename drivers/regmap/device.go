@@ -268,7 +268,7 @@ func (d *Device) plate(f *found, im image) {
 
 // follows tells whether a setpoint rests on something that moves by itself.
 func (d *Device) follows(me *Method) bool {
-	return me.Of == ofGrid || me.Of == ofBattery && d.role() == flex.RoleHybrid
+	return me.Of == ofGrid || me.Of == ofBattery && d.role() == flex.RoleHybrid || me.Of == ofInverter && d.role() == flex.RoleStorage
 }
 
 // within bounds a rating by what else limits it; what is not known bounds

@@ -20,7 +20,6 @@ var makers = []maker{
 	{name: "victron-gx", build: victron, stays: true, lsb: 1},
 	{name: "victron-gx-mode3", build: victronPhases, after: 10 * time.Second, lsb: 3},
 	{name: "sma-storage", build: sma, after: 10 * time.Minute, lsb: 1},
-	{name: "sigenergy", build: sigenergy, stays: true, lsb: 1},
 }
 
 // victron moves the exchange at the grid connection: the house takes 400 W,
@@ -98,46 +97,5 @@ func sma() *vendor {
 		return float64(int32(v.u32(40149, false))), v.u32(40151, false) == 802 && v.within(10*time.Minute)
 	}
 	v.show = func(v *vendor, b float64) { v.put32(30775, uint32(int32(b)), false) }
-	return v
-}
-
-// sigenergy keeps the last command, and refuses a limit outside its mode.
-func sigenergy() *vendor {
-	v := newVendor(247)
-	v.put(30014, 700)
-	v.put32(30047, 5000, false)
-	v.put32(30049, 5000, false)
-	v.put(40029, 0)
-	v.put(40031, 2)
-	v.put32(40032, 0xFFFFFFFF, false)
-	v.put32(40034, 0xFFFFFFFF, false)
-	v.allow = func(v *vendor, unit byte, addr uint16) bool {
-		mode := v.get(40031)
-		switch {
-		case unit != v.unit || addr != 40029 && v.get(40029) != 1:
-			return false
-		case addr == 40032 || addr == 40033: // limits outside their modes are refused
-			return mode == 3 || mode == 4
-		case addr == 40034 || addr == 40035:
-			return mode == 5 || mode == 6
-		}
-		return addr == 40029 || addr == 40031
-	}
-	v.arms = only()
-	v.power = func(v *vendor, _ time.Time) (float64, bool) {
-		if v.get(40029) != 1 {
-			return 0, false
-		}
-		switch v.get(40031) {
-		case 3, 4:
-			return -float64(v.u32(40032, false)), true
-		case 5, 6:
-			return float64(v.u32(40034, false)), true
-		case 1:
-			return 0, true
-		}
-		return 0, false
-	}
-	v.show = func(v *vendor, b float64) { v.put32(30037, uint32(int32(-b)), false) }
 	return v
 }

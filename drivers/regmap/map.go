@@ -156,8 +156,9 @@ type Rating struct {
 
 // Method is one way of control and all that belongs to it.
 type Method struct {
-	// Of is what the power is of: ac (the device's AC power), battery, or grid
-	// (the exchange at the connection, which is told anew with every sample).
+	// Of is what the power is of: ac (the device's AC power), battery, inverter
+	// (AC power, where PV is on the same inverter), or grid (the exchange at the
+	// connection, which is told anew with every sample).
 	Of       quantity `yaml:"of"`
 	Arm      []Step   `yaml:"arm"`    // once, before the first write
 	Write    []Step   `yaml:"write"`  // with every change and refresh

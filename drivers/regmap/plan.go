@@ -151,7 +151,7 @@ func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
 	w.sun, w.sunny = d.sunshine(im)
 	ms := d.m.Measure
 	switch {
-	case me.Of == ofBattery && d.role() == flex.RoleHybrid:
+	case me.Of == ofBattery && d.role() == flex.RoleHybrid, me.Of == ofInverter && d.role() == flex.RoleStorage:
 		ac, ok := d.sum(im, ms.Power)
 		bat, ok2 := d.sum(im, ms.Battery)
 		if !ok || !ok2 {
@@ -159,6 +159,9 @@ func (d *Device) wish(me *Method, t flex.Target, im image) (wish, error) {
 		}
 		w.apart = d.apart(ac, bat)
 		w.sun = w.apart
+		if me.Of == ofInverter {
+			w.apart = -w.apart
+		}
 		w.power -= w.apart
 	case me.Of == ofGrid:
 		grid, ok := d.sum(im, ms.Grid)
@@ -199,7 +202,7 @@ func (d *Device) bounded(me *Method, t flex.Target, w wish, im image) wish {
 	if w.power < 0 {
 		max, rating = me.Max.Charge, d.m.Rating.Charge
 	}
-	if t.Order == flex.OrderCap || me.Of == ofAC && len(rating) == 0 {
+	if t.Order == flex.OrderCap || (me.Of == ofAC || me.Of == ofInverter) && len(rating) == 0 {
 		max, rating = me.Max.Power, d.m.Rating.Power
 	}
 	w.rating, _ = d.total(im, rating)

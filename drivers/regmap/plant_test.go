@@ -184,6 +184,15 @@ var mades = []made{
 		swap:   func(put func(uint16, ...uint16)) { put(14, 0x4242) },
 		blank:  map[uint16]uint16{514: 0xFFFF, 582: 0x8000},
 	},
+	{
+		name: "sigenergy", unit: 247, lsb: 1, single: true, once: []uint16{40029, 40031},
+		build: func(now func() time.Time) plant {
+			return strangers.NewSigenergy(now, strangers.SigenergyOptions{House: 700})
+		},
+		on:     func(get func(uint16) uint16) bool { return get(40029) == 1 && get(40031) == 0 },
+		others: func(put func(uint16, ...uint16)) { put(40001, 0, 777) },
+		blank:  map[uint16]uint16{30014: 0xFFFF, 30037: 0x7FFF, 30038: 0xFFFF},
+	},
 }
 
 // bench is a device under a driver.
@@ -274,7 +283,6 @@ func (b *bench) rig(device func() drivertest.Device) drivertest.Rig {
 			}
 			b.shown(words)
 		},
-		Lapse:   func() { b.p.pass(10 * time.Minute) },
 		Produce: func(w flex.Watts) { b.dev.SetSun(max(0, float64(-w))); b.dev.SetHouse(max(0, float64(w))) },
 		Gives:   b.gives,
 		Told: func() (flex.Watts, bool) {
@@ -288,6 +296,12 @@ func (b *bench) rig(device func() drivertest.Device) drivertest.Rig {
 			return out
 		},
 		Fault: b.p.fault,
+	}
+	if b.after > 0 {
+		r.Lapse = func() { b.p.pass(10 * time.Minute) }
+	}
+	if b.swap == nil {
+		r.Swap = nil
 	}
 	if b.cap {
 		r.Orders, r.Produce = []flex.Target{b.order(3000), b.order(5000)}, nil

@@ -61,7 +61,7 @@ func (d *Device) reading(im image) flex.Reading {
 	case sunspec.ExportPositive: // what the map calls imported runs the other way
 		r.ExportedWh, r.ImportedWh = r.ImportedWh, r.ExportedWh
 	}
-	if me := d.m.Control["set"]; d.role() == flex.RoleStorage && me != nil && me.Of == ofBattery && len(ms.Battery) > 0 {
+	if me := d.m.Control["set"]; d.role() == flex.RoleStorage && me != nil && (me.Of == ofBattery || me.Of == ofInverter) && len(ms.Battery) > 0 {
 		r.Power = r.Battery // the battery alone: what the PV beside it gives is not its power
 	}
 	if v, ok := d.sum(im, ms.SoC); ok {

@@ -68,6 +68,9 @@ const (
 	ofAC      quantity = "ac"
 	ofBattery quantity = "battery"
 	ofGrid    quantity = "grid"
+	// ofInverter is the AC power of an inverter that carries PV as well: a
+	// battery is told its own power with the PV's on top.
+	ofInverter quantity = "inverter"
 
 	readOnly  access = "r"
 	writeOnly access = "w"
@@ -206,7 +209,7 @@ func (p *permission) UnmarshalYAML(n *yaml.Node) error { return choice(n, p, str
 
 // UnmarshalYAML reads what a power is of.
 func (q *quantity) UnmarshalYAML(n *yaml.Node) error {
-	return choice(n, q, string(ofAC), string(ofBattery), string(ofGrid))
+	return choice(n, q, string(ofAC), string(ofBattery), string(ofGrid), string(ofInverter))
 }
 
 // UnmarshalYAML reads r, w or rw.

@@ -67,10 +67,6 @@ func (v *vendor) put32(addr uint16, x uint32, low bool) {
 	v.put(addr, a, b)
 }
 
-func (v *vendor) f32(addr uint16, low bool) float64 {
-	return float64(math.Float32frombits(v.u32(addr, low)))
-}
-
 func (v *vendor) putF(addr uint16, x float64, low bool) {
 	v.put32(addr, math.Float32bits(float32(x)), low)
 }

@@ -151,6 +151,9 @@ func (b *bench) handedBack(t *testing.T, e *flex.JournalEntry, found map[strange
 // process still hands it back.
 func TestWhatADeviceDoesWhenWeVanish(t *testing.T) {
 	for _, m := range mades {
+		if m.after == 0 { // it keeps the last command for ever
+			continue
+		}
 		t.Run(m.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := m.bench()
