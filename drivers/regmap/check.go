@@ -191,6 +191,9 @@ func (c *checker) point(m *Map, name string) {
 	if p.UnitID < 0 || p.UnitID > 255 {
 		bad("unit_id", "a unit id is 1 to 255", "")
 	}
+	for _, k := range p.Valid {
+		c.readable(m, k.Point, "points", name, "valid")
+	}
 	if dir := p.Direction; dir != nil {
 		if at := c.readable(m, dir.Point, "points", name, "direction"); at != nil && (at.Type == Str || at.Type == F32) || dir.Plus == nil && dir.Minus == nil {
 			bad("direction", "a direction is told by bits of a whole number", "give point, plus and minus")

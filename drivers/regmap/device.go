@@ -218,7 +218,9 @@ func (d *Device) identifying() []string {
 
 // plate fills the nameplate.
 func (d *Device) plate(f *found, im image) {
-	f.serial = text(im.words[d.m.Measure.Serial])
+	if p := d.m.Points[d.m.Measure.Serial]; p != nil && p.Type == Str {
+		f.serial = text(im.words[d.m.Measure.Serial])
+	}
 	if f.serial == "" && d.m.Measure.Serial != "" {
 		f.serial = strings.TrimPrefix(d.shown(im, d.m.Measure.Serial), "not there")
 	}

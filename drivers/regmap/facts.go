@@ -47,6 +47,9 @@ func (d *Device) reals(names []string) []string {
 		if dir := d.m.Points[n].Direction; dir != nil {
 			out = append(out, dir.Point)
 		}
+		for _, k := range d.m.Points[n].Valid {
+			out = append(out, k.Point)
+		}
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,6 +140,12 @@ func (d *Device) value(im image, name string) (v float64, ok bool) {
 	}
 	raw := bits(words, d.low(p))
 	if p.Type.absent(raw) || slices.Contains(p.NaN, hexword(raw)) {
+		if p.Missing != nil {
+			return float64(*p.Missing), true
+		}
+		return 0, false
+	}
+	if len(p.Valid) > 0 && !d.all(im, p.Valid) {
 		return 0, false
 	}
 	lsb, ok := d.lsb(im, p)
@@ -273,7 +280,7 @@ func (d *Device) shown(im image, name string) string {
 		return fmt.Sprintf("%q", text(words))
 	}
 	if v, ok := d.value(im, name); ok {
-		return fmt.Sprint(v)
+		return strconv.FormatFloat(v, 'f', -1, 64)
 	}
 	return fmt.Sprintf("not implemented (%#04x)", words)
 }

@@ -63,11 +63,17 @@ type Point struct {
 	Unit   string    `yaml:"unit"`
 	Sign   sign      `yaml:"sign"`
 	NaN    []hexword `yaml:"nan"`
-	Access access    `yaml:"access"`
-	Memory memory    `yaml:"memory"`
-	Budget int       `yaml:"budget"` // writes a day that a source allows; 0: as the site's configuration has it
-	UnitID int       `yaml:"unit_id"`
-	Note   string    `yaml:"note"`
+	// Missing is what "not available" stands for, where the device says so of a
+	// value that is known: of a battery that sleeps or is empty.
+	Missing *number `yaml:"missing"`
+	Access  access  `yaml:"access"`
+	Memory  memory  `yaml:"memory"`
+	Budget  int     `yaml:"budget"` // writes a day that a source allows; 0: as the site's configuration has it
+	UnitID  int     `yaml:"unit_id"`
+	Note    string  `yaml:"note"`
+	// Valid holds where the value means anything, for a device that reads 0
+	// where it knows nothing.
+	Valid []Check `yaml:"valid"`
 	// Optional is for what some of the devices lack: they refuse to read it.
 	Optional bool `yaml:"optional"`
 	// Choose makes the point one of several others: the first whose checks hold

@@ -37,6 +37,7 @@ func gavazzi(kind uint16) *vendor {
 	v.put(0x000B, kind)
 	v.put32(0x0028, 23456, true)
 	v.put(0x0033, 499)
+	v.put(0xA000, 7)
 	v.put32(0x0034, 12345, true)
 	v.put32(0x004E, 678, true)
 	v.putS(0x5000, "BX123456789", 7)

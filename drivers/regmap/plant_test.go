@@ -107,6 +107,7 @@ type made struct {
 	blank               map[uint16]uint16
 	unheld              bool // cannot be held at 0 W
 	single              bool // a change is one request
+	passes              bool // falls back to passing through, and not to its own ways
 	rests               bool // stands still after a release until its timer frees it
 	blind               bool // what was written cannot be read back
 }
@@ -193,6 +194,37 @@ var mades = []made{
 		others: func(put func(uint16, ...uint16)) { put(40001, 0, 777) },
 		blank:  map[uint16]uint16{30014: 0xFFFF, 30037: 0x7FFF, 30038: 0xFFFF},
 	},
+	{
+		name: "victron-gx", unit: 100, lsb: 1, single: true,
+		build: func(now func() time.Time) plant {
+			return strangers.NewVictron(now, strangers.VictronOptions{House: 700})
+		},
+		on:    func(get func(uint16) uint16) bool { return get(2716) != 0 || get(2717) != 0 },
+		swap:  func(put func(uint16, ...uint16)) { put(800, 0x4242) },
+		blank: map[uint16]uint16{840: 0, 842: 0, 843: 0},
+	},
+	{
+		name: "victron-gx-mode3", unit: 100, after: 14 * time.Second, lsb: 3, passes: true, once: []uint16{2902},
+		build: func(now func() time.Time) plant {
+			return strangers.NewVictron(now, strangers.VictronOptions{House: 700, Mode: 2})
+		},
+		on:   func(get func(uint16) uint16) bool { return get(2902) == 3 },
+		swap: func(put func(uint16, ...uint16)) { put(800, 0x4242) },
+	},
+	ofSMA("sma-storage", strangers.NewSBS, strangers.SMAOptions{House: 700, Rating: 6000}),
+	ofSMA("sma-stp-se", strangers.NewSTPSE, strangers.SMAOptions{House: 700, Reading: strangers.SMAACPower}),
+	ofSMA("sma-stp-se-battery", strangers.NewSTPSE, strangers.SMAOptions{House: 700, Reading: strangers.SMABatteryPower}),
+}
+
+// ofSMA is one of SMA's, whose commands cannot be read back.
+func ofSMA(name string, build func(func() time.Time, strangers.SMAOptions) *strangers.SMA, o strangers.SMAOptions) made {
+	return made{
+		name: name, unit: 3, after: 10 * time.Minute, lsb: 1, blind: true,
+		build: func(now func() time.Time) plant { return build(now, o) },
+		// By itself it serves the house's 700 W.
+		on:   func(get func(uint16) uint16) bool { return get(31394) != 0 || get(31396) != 700 },
+		swap: func(put func(uint16, ...uint16)) { put(30057, 0x4242) },
+	}
 }
 
 // bench is a device under a driver.
@@ -302,6 +334,9 @@ func (b *bench) rig(device func() drivertest.Device) drivertest.Rig {
 	}
 	if b.swap == nil {
 		r.Swap = nil
+	}
+	if b.blank == nil { // its blanks have a meaning
+		r.Blank = nil
 	}
 	if b.cap {
 		r.Orders, r.Produce = []flex.Target{b.order(3000), b.order(5000)}, nil

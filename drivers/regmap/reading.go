@@ -2,6 +2,7 @@ package regmap
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 
@@ -79,6 +80,7 @@ func (d *Device) reading(im image) flex.Reading {
 			}
 		}
 	}
+	r.Events = d.invalid(im)
 	for _, me := range d.m.Control {
 		if me.Harvest != nil && d.toldAny() { // told 0 W, it is left to itself
 			yes := d.all(im, me.Active)
@@ -90,6 +92,18 @@ func (d *Device) reading(im image) flex.Reading {
 		}
 	}
 	return r
+}
+
+// invalid tells, in the map's words, why a value means nothing at the moment.
+func (d *Device) invalid(im image) (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(d.m.Points)) {
+		for _, k := range d.m.Points[name].Valid {
+			if ok, _ := d.holds(im, k); !ok && k.Hint != "" {
+				out = append(out, k.Hint)
+			}
+		}
+	}
+	return out
 }
 
 func watts(v float64, ok bool) *flex.Watts {

@@ -112,7 +112,7 @@ func (m made) aDay(t *testing.T) {
 	b.dev.SetHouse(0)
 	stored := map[string][]uint16{
 		"sungrow-sh": {13049}, "fronius-gen24": {froniusMode + 10, froniusMode + 12}, "solaredge-storedge": {0xE004, 0xE005, 0xE00A, 0xE00B},
-		"solaredge-pv": {0xF300, 0xF318, 0xF31A}, "huawei-luna": {47087},
+		"solaredge-pv": {0xF300, 0xF318, 0xF31A}, "huawei-luna": {47087}, "victron-gx-mode3": {2902},
 	}[m.name]
 	told, tolls := map[uint16]int{}, map[uint16]int{}
 	note := func(rec flex.Receipt) {

@@ -50,15 +50,6 @@ func (v *vendor) put(addr uint16, words ...uint16) {
 
 func (v *vendor) get(addr uint16) uint16 { return v.words[at(v.unit, addr)] }
 
-// s32 and u32 read two registers, the high word first unless low.
-func (v *vendor) u32(addr uint16, low bool) uint32 {
-	a, b := v.get(addr), v.get(addr+1)
-	if low {
-		a, b = b, a
-	}
-	return uint32(a)<<16 | uint32(b)
-}
-
 func (v *vendor) put32(addr uint16, x uint32, low bool) {
 	a, b := uint16(x>>16), uint16(x)
 	if low {
@@ -86,13 +77,6 @@ func (v *vendor) battery() (float64, bool) {
 		p = v.free
 	}
 	return math.Max(-v.clamp, math.Min(v.clamp, p)), on
-}
-
-// told is the power that the device is told and holds in force.
-func (v *vendor) told() (float64, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.battery()
 }
 
 // Do answers a request as the device would.
@@ -162,11 +146,6 @@ func (v *vendor) Do(ctx context.Context, r modbus.Request) (modbus.Response, err
 		return modbus.Response{}, modbus.ErrUncertain
 	}
 	return res, nil
-}
-
-// within tells whether the timer still runs.
-func (v *vendor) within(d time.Duration) bool {
-	return !v.last.IsZero() && time.Since(v.last) < d
 }
 
 // among allows a list of addresses on the device's own unit.

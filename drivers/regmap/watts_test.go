@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,7 +99,7 @@ func (b *bench) truthful(t *testing.T, d *regmap.Device) {
 			}
 			continue
 		}
-		near(t, "the reading of "+q.name, float64(*q.got), q.want, 2)
+		near(t, "the reading of "+q.name, float64(*q.got), q.want, max(2, 10*(b.lsb-1)))
 	}
 }
 
@@ -109,6 +110,9 @@ func TestEveryStateBefore(t *testing.T) {
 			continue
 		}
 		for _, role := range []flex.Role{flex.RoleStorage, flex.RoleHybrid} {
+			if rm, err := regmap.Load(m.name, ""); err != nil || !strings.Contains(rm.Role.String(), string(role)) {
+				continue
+			}
 			for _, s := range states {
 				t.Run(fmt.Sprintf("%s as %s, sun %.0f, house %.0f", m.name, role, s.sun, s.house), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
@@ -163,6 +167,9 @@ func TestWhatADeviceDoesWhenWeVanish(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(m.after + time.Second)
+				if m.passes {
+					free = 0
+				}
 				near(t, "after the fall-back", float64(b.gives()), float64(free), 1)
 				b.handedBack(t, e, found)
 			})
@@ -403,7 +410,7 @@ func TestASolarEdgeOfAnySize(t *testing.T) {
 func TestOwnersAreCopiedWhole(t *testing.T) {
 	for _, m := range mades {
 		b := m.bench()
-		if a, z := b.owner(), b.owner(); len(a) == 0 || !maps.Equal(a, z) {
+		if a, z := b.owner(), b.owner(); len(a) == 0 && !m.blind || !maps.Equal(a, z) {
 			t.Errorf("%s: %d registers", m.name, len(a))
 		}
 	}

@@ -1,26 +1,13 @@
 package regmap_test
 
 import (
-	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
 	"flexd/drivers/regmap"
 )
-
-// flash is what the makers and owners say is kept over a power loss, and what
-// of it counts only where it changes, because it goes out with its neighbours.
-var flash = map[string]struct {
-	kept    []uint16
-	changes []uint16
-	never   []uint16
-}{
-	"victron-gx-mode3": {kept: []uint16{2902}},
-	"victron-gx":       {never: []uint16{2700, 2703, 2704, 2902}},
-}
 
 // wornBy counts what a run of writes does to a register: as often as it is
 // written, or only where its value changes.
@@ -36,77 +23,6 @@ func wornBy(writes []modbus.Request, addr, found uint16, changes bool) (n int) {
 		found = w.Values[i]
 	}
 	return n
-}
-
-// Four dispatches a day with a setpoint that changes every quarter of an hour,
-// refreshed every 20 s (4 s where the device needs it): the memory of every
-// device that a map is for sees few writes, within the map's budget, and the
-// receipts tell as many as came.
-func TestADayWearsOutLittle(t *testing.T) {
-	for _, m := range makers {
-		t.Run(m.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { aDay(t, m) })
-		})
-	}
-}
-
-func aDay(t *testing.T, m maker) {
-	v := m.build()
-	found := map[uint16]uint16{}
-	for _, a := range slices.Concat(flash[m.name].kept, flash[m.name].changes) {
-		found[a] = v.get(a)
-	}
-	told, budget := map[uint16]int{}, map[uint16]int{}
-	d := drive(t, m.name, v)
-	note := func(rec flex.Receipt) {
-		for _, r := range rec.Wrote {
-			if r.Persistent {
-				told[r.Addr]++
-				budget[r.Addr] = r.Budget
-			}
-		}
-	}
-	every := 20 * time.Second
-	if m.after > 0 && m.after <= time.Minute/2 {
-		every = 4 * time.Second
-	}
-	for range 4 {
-		e := entryOf(t, d)
-		for spent := time.Duration(0); spent < 2*time.Hour; spent += every {
-			p := []flex.Watts{3000, -2000, 0, 1000}[spent/(15*time.Minute)%4]
-			if _, err := d.Read(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			rec, err := d.Apply(t.Context(), m.order(p))
-			if err != nil || !rec.Echo {
-				t.Fatalf("%v: %+v, %v", p, rec, err)
-			}
-			note(rec)
-			e.Intent = rec.Holds
-			time.Sleep(every)
-		}
-		rec, err := d.Release(t.Context(), e)
-		if err != nil || !rec.Echo {
-			t.Fatalf("release: %+v, %v", rec, err)
-		}
-		note(rec)
-		time.Sleep(4 * time.Hour)
-	}
-	for a, was := range found {
-		changes := slices.Contains(flash[m.name].changes, a)
-		n := wornBy(v.writes, a, was, changes)
-		if n == 0 || n > 8 || n > budget[a] || told[a] != n {
-			t.Errorf("register %d: written %d times, told %d, budget %d", a, n, told[a], budget[a])
-		}
-	}
-	if len(told) != len(found) {
-		t.Errorf("told of %v", told)
-	}
-	for _, a := range flash[m.name].never {
-		if n := wornBy(v.writes, a, 0, false); n > 0 {
-			t.Errorf("register %d was written %d times", a, n)
-		}
-	}
 }
 
 // Where the source does not say whether a register is kept, it is written on
