@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -216,6 +217,12 @@ var mades = []made{
 	ofSMA("sma-stp-se-battery", strangers.NewSTPSE, strangers.SMAOptions{House: 700, Reading: strangers.SMABatteryPower}),
 }
 
+// plays tells whether the map is for a role; "" is its own.
+func (m made) plays(role flex.Role) bool {
+	rm, err := regmap.Load(m.name, "")
+	return err == nil && (role == "" || strings.Contains(rm.Role.String(), string(role)))
+}
+
 // ofSMA is one of SMA's, whose commands cannot be read back.
 func ofSMA(name string, build func(func() time.Time, strangers.SMAOptions) *strangers.SMA, o strangers.SMAOptions) made {
 	return made{
@@ -359,6 +366,9 @@ func TestTheSuiteOnDevicesOfStrangers(t *testing.T) {
 			sun  float64
 		}{{"", "", 0}, {" as a hybrid", flex.RoleHybrid, 0}, {" as a hybrid in the sun", flex.RoleHybrid, 900}} {
 			if as.role != "" && (m.cap || m.name == "huawei-luna" && as.sun > 0) { // which refuses what would cost the sun
+				continue
+			}
+			if as.sun > 0 && (m.blind || m.rests) || !m.plays(as.role) { // of the first, the registers do not tell what is in force: they have tests of their own
 				continue
 			}
 			t.Run(m.name+as.name, func(t *testing.T) {

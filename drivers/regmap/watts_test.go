@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,7 +109,7 @@ func TestEveryStateBefore(t *testing.T) {
 			continue
 		}
 		for _, role := range []flex.Role{flex.RoleStorage, flex.RoleHybrid} {
-			if rm, err := regmap.Load(m.name, ""); err != nil || !strings.Contains(rm.Role.String(), string(role)) {
+			if !m.plays(role) {
 				continue
 			}
 			for _, s := range states {
