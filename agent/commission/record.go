@@ -117,10 +117,10 @@ func ParseSigned(raw []byte) (Signed, error) {
 }
 
 // Proven tells whether the record speaks for control: the direction is proven
-// and nothing forbids it.
+// and there is no problem. One that does not forbid control does not commission
+// either.
 func (r Record) Proven() bool {
-	_, bad := forbids(r.Problems)
-	return !bad && r.Measured.Direction == DirectionRight
+	return len(r.Problems) == 0 && r.Measured.Direction == DirectionRight
 }
 
 // Lines is the record for people.

@@ -102,6 +102,12 @@ func TestWhatARecordSaysOfControl(t *testing.T) {
 			r.Measured.Direction = DirectionWrong
 			r.Problems = []Problem{{ProblemSign, "the meter moved against it", true}}
 		}, nil, false, true, "against it"},
+		{"a problem that does not forbid", func(r *Record) {
+			r.Problems = []Problem{{ProblemNotReached, "went from 0 W to 245 W", false}}
+		}, nil, false, false, "to 245 W"},
+		{"a problem that does not forbid, required", func(r *Record) {
+			r.Problems = []Problem{{ProblemNotReached, "went from 0 W to 245 W", false}}
+		}, nil, true, true, "to 245 W"},
 		{"an unclear direction", func(r *Record) { r.Measured.Direction = DirectionUnclear }, nil, false, false, "did not prove"},
 		{"an unclear direction, required", func(r *Record) { r.Measured.Direction = DirectionUnclear }, nil, true, true, "did not prove"},
 	} {

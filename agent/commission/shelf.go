@@ -130,7 +130,11 @@ func (s *Shelf) Standing(id flex.DeviceID, plate flex.Nameplate, required bool) 
 			Missing: p.Text, Tuning: r.Measured.Tune()}
 	}
 	if !r.Proven() {
-		st := unproven(fmt.Sprintf("the commissioning of %s did not prove the direction at the meter", id), required)
+		text := fmt.Sprintf("the commissioning of %s did not prove the direction at the meter", id)
+		if r.Measured.Direction == DirectionRight {
+			text = fmt.Sprintf("commissioning of %s found: %s", id, r.Problems[0].Text)
+		}
+		st := unproven(text, required)
 		st.Tuning = r.Measured.Tune()
 		return st
 	}
