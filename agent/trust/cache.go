@@ -13,9 +13,10 @@ import (
 const (
 	DefaultTTL    = 24 * time.Hour
 	DefaultGrace  = 24 * time.Hour
-	DefaultMinGap = 5 * time.Minute
+	DefaultMinGap = 30 * time.Second
 
 	firstRetry   = 5 * time.Second
+	slowestRetry = 5 * time.Minute
 	fetchTimeout = 10 * time.Second
 )
 
@@ -48,13 +49,15 @@ type CacheConfig struct {
 	Parse  func(raw []byte) ([]Key, error)
 	TTL    time.Duration // fetch again when older
 	Grace  time.Duration // a key no longer published is honoured for so long
-	MinGap time.Duration // between fetches that failed signatures ask for
+	MinGap time.Duration // between fetches that failed signatures with one key id ask for
 	Log    *slog.Logger
 }
 
 // KeyCache verifies with published keys that it keeps. Forged messages make
-// it ask the publisher at most once per MinGap; in between they get a
-// NoKeyError, never a verdict that a key rotation could prove wrong.
+// it ask the publisher at most once per MinGap and key id, and every few
+// seconds for all ids together; in between they get a NoKeyError, never a
+// verdict that a key rotation could prove wrong. The gap is one of the key id
+// so that a forgery with one does not hold up the rotation to another.
 type KeyCache struct {
 	cfg  CacheConfig
 	turn chan struct{} // held by the one who fetches
@@ -63,7 +66,7 @@ type KeyCache struct {
 	set keySet
 
 	// Owned by whoever holds turn.
-	lastAsked time.Time // last fetch that a failed signature asked for
+	asked     map[string]time.Time // by key id, the last fetch that a failed signature asked for
 	failures  int
 	notBefore time.Time // after a failed fetch
 	lastErr   error
@@ -87,7 +90,7 @@ func NewKeyCache(cfg CacheConfig) *KeyCache {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &KeyCache{cfg: cfg, turn: make(chan struct{}, 1)}
+	c := &KeyCache{cfg: cfg, turn: make(chan struct{}, 1), asked: map[string]time.Time{}}
 	if cfg.Store == nil {
 		return c
 	}
@@ -129,7 +132,7 @@ func (c *KeyCache) VerifyForm(ctx context.Context, s Signed, algs []string) ([]b
 	if err == nil || set.askedSince(arrived) {
 		return payload, h, err
 	}
-	newer, cannot := c.recheck(ctx, arrived)
+	newer, cannot := c.recheck(ctx, msg.header.KeyID, arrived)
 	if cannot != nil {
 		// A key that came while we waited may confirm, but cannot refute: it
 		// was asked for before the message came.
@@ -183,8 +186,8 @@ func (c *KeyCache) renew(ctx context.Context, since time.Time) (keySet, error) {
 	return c.fetch(ctx)
 }
 
-// recheck fetches because a signature failed, at most once per MinGap.
-func (c *KeyCache) recheck(ctx context.Context, arrived time.Time) (keySet, error) {
+// recheck fetches because a signature with the key id failed.
+func (c *KeyCache) recheck(ctx context.Context, id string, arrived time.Time) (keySet, error) {
 	if err := c.take(ctx); err != nil {
 		return keySet{}, err
 	}
@@ -193,16 +196,37 @@ func (c *KeyCache) recheck(ctx context.Context, arrived time.Time) (keySet, erro
 		return set, nil
 	}
 	now := time.Now()
-	if wait := c.lastAsked.Add(c.cfg.MinGap).Sub(now); !c.lastAsked.IsZero() && wait > 0 {
+	if wait := c.wait(id, now); wait > 0 {
 		return keySet{}, &NoKeyError{After: wait, Err: errors.New("the keys were checked for another failed signature a moment ago")}
 	}
-	before := c.lastAsked
-	c.lastAsked = now
+	before, known := c.asked[id]
+	c.asked[id] = now
 	set, err := c.fetch(ctx)
-	if err != nil && ctx.Err() == nil {
-		c.lastAsked = before // the pace after failures holds instead
+	if err != nil && ctx.Err() == nil { // the pace after failures holds instead
+		delete(c.asked, id)
+		if known {
+			c.asked[id] = before
+		}
 	}
 	return set, err
+}
+
+// wait is how long a failed signature with the key id has to wait until the
+// keys may be fetched for it. It forgets the ids whose gap is over. The caller
+// holds turn.
+func (c *KeyCache) wait(id string, now time.Time) time.Duration {
+	var wait time.Duration
+	for other, at := range c.asked {
+		gap := min(firstRetry, c.cfg.MinGap)
+		if other == id {
+			gap = c.cfg.MinGap
+		}
+		wait = max(wait, at.Add(gap).Sub(now))
+		if !now.Before(at.Add(c.cfg.MinGap)) {
+			delete(c.asked, other)
+		}
+	}
+	return wait
 }
 
 // fetch gets and installs a new set. The caller holds turn.
@@ -237,7 +261,7 @@ func (c *KeyCache) fetch(ctx context.Context) (keySet, error) {
 	return next, nil
 }
 
-// failed notes a failed fetch and sets the pace: 5 s, doubling up to MinGap.
+// failed notes a failed fetch and sets the pace: 5 s, doubling up to 5 min.
 // A caller who gave up says nothing about the publisher, but counts as one
 // fetch: else whoever sends and hangs up decides how often we ask.
 func (c *KeyCache) failed(ctx context.Context, err error) error {
@@ -245,7 +269,7 @@ func (c *KeyCache) failed(ctx context.Context, err error) error {
 		c.notBefore, c.lastErr = time.Now().Add(firstRetry), errors.New("the last one to ask did not wait for the keys")
 		return &NoKeyError{After: firstRetry, Err: err}
 	}
-	wait := min(firstRetry<<min(c.failures, 16), c.cfg.MinGap)
+	wait := min(firstRetry<<min(c.failures, 16), slowestRetry)
 	c.failures++
 	c.notBefore, c.lastErr = time.Now().Add(wait), err
 	c.cfg.Log.Warn("the keys cannot be fetched", "keys", c.cfg.Name, "error", err, "again_in", wait)

@@ -87,7 +87,7 @@ func TestForgeriesAroundARotationDelayGoodOnesAndCondemnNone(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := b.pub.count(); n > 5 {
+		if n := b.pub.count(); n > 24 { // 630 s at 30 s, the first one and the rotation
 			t.Errorf("%d fetches in ten minutes", n)
 		}
 		if condemned.Load() == 0 || late.Load() == 0 {
@@ -132,4 +132,61 @@ func TestTheCacheVerifiesEveryFormAndReadsKeysAsItIsTold(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// A key that was rotated while somebody forges is asked for at once when the
+// header names it, and half a minute later when it does not.
+func TestOneForgeryDoesNotHoldUpARotation(t *testing.T) {
+	k := makeKeys()
+	for _, tc := range []struct {
+		name, kid, forgedKid string
+		within               time.Duration
+	}{
+		{"a new id is asked for of its own", "new", "old", firstRetry},
+		{"no id waits for the gap", "", "", 30 * time.Second},
+		{"an id that was forged as well waits for the gap", "new", "new", 30 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			before, after := sign(t, "ES256", k.p256, "old", "{}"), sign(t, "ES384", k.p384, tc.kid, "{}")
+			forged := sign(t, "RS256", k.otherRSA, tc.forgedKid, "{}")
+			clocktest.Bubble(t, func(t *testing.T) {
+				b := newBench(t, pemOf(t, &k.p256.PublicKey))
+				if err := b.verify(t, before); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				if err := b.verify(t, forged); !errors.Is(err, ErrSignature) {
+					t.Fatalf("forged: %v", err)
+				}
+				b.pub.publish(pemOf(t, &k.p384.PublicKey))
+				began := time.Now()
+				for b.verify(t, after) != nil {
+					_ = b.verify(t, forged)
+					time.Sleep(time.Second)
+				}
+				if late := time.Since(began); late > tc.within {
+					t.Errorf("verified %v after the rotation, want %v at most", late, tc.within)
+				}
+			})
+		})
+	}
+}
+
+// Whoever makes up ids does not decide how often the publisher is asked, nor
+// how much is remembered of it.
+func TestMadeUpIDsAreBoundedTogether(t *testing.T) {
+	k := makeKeys()
+	clocktest.Bubble(t, func(t *testing.T) {
+		b := newBench(t, pemOf(t, &k.p256.PublicKey))
+		for i := range 600 { // ten minutes
+			_ = b.verify(t, sign(t, "ES384", k.p384, fmt.Sprint(i), "{}"))
+			time.Sleep(time.Second)
+		}
+		if n, most := b.pub.count(), int(10*time.Minute/firstRetry)+2; n > most {
+			t.Errorf("%d fetches in ten minutes, want %d at most", n, most)
+		}
+		if n, most := len(b.cache.asked), int(DefaultMinGap/firstRetry)+1; n > most {
+			t.Errorf("%d ids remembered, want %d at most", n, most)
+		}
+	})
 }
