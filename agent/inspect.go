@@ -51,6 +51,9 @@ func Inspect(ctx context.Context, c *config.Config, now time.Time) []Finding {
 			n.covers("ingress.webhook.public_url", leaf, h.PublicURL)
 		}
 	}
+	if h := c.Ingress.Webhook; h != nil {
+		n.door(h)
+	}
 	if m := c.MQTT; m != nil {
 		n.authority("mqtt.ca", m.CA)
 		if !m.Cert.None() {

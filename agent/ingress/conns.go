@@ -13,7 +13,8 @@ import (
 // when none is idle, the new one is closed at once.
 type crowd struct {
 	limit     int
-	perSource int // 0: no bound for one source
+	perSource int                      // an address of one sender may not take every place
+	shared    func(remote string) bool // tells of addresses of many
 
 	mu    sync.Mutex
 	conns map[net.Conn]*guest
@@ -26,8 +27,8 @@ type guest struct {
 	since  time.Time
 }
 
-func newCrowd(limit, perSource int) *crowd {
-	return &crowd{limit: limit, perSource: perSource, conns: map[net.Conn]*guest{}, count: map[string]int{}}
+func newCrowd(limit int, shared func(remote string) bool) *crowd {
+	return &crowd{limit: limit, perSource: max(1, limit/2), shared: shared, conns: map[net.Conn]*guest{}, count: map[string]int{}}
 }
 
 // watch follows the server's connections; it is an http.Server's ConnState.
@@ -61,8 +62,9 @@ func drop(conn net.Conn) {
 
 // enter admits a connection and gives the one that has to go, if any.
 func (c *crowd) enter(conn net.Conn) (leave net.Conn) {
-	_, source := sourceOf(conn.RemoteAddr().String())
-	if c.perSource > 0 && c.count[source] >= c.perSource {
+	remote := conn.RemoteAddr().String()
+	_, source := sourceOf(remote)
+	if c.count[source] >= c.perSource && !c.shared(remote) {
 		return conn
 	}
 	if len(c.conns) >= c.limit {

@@ -17,6 +17,24 @@ func (p proxies) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
+// cgnat is where providers share one public address (RFC 6598).
+var cgnat = netip.MustParsePrefix("100.64.0.0/10")
+
+// sharedBy tells of a peer whether many may send from its address: a proxy that
+// somebody named, one on this machine or in a private network, and without TLS
+// of our own every peer, since the market speaks TLS to a proxy then. What one
+// of them does wrong must not count against the others.
+func sharedBy(trusted proxies, ownTLS bool) func(remote string) bool {
+	return func(remote string) bool {
+		peer, err := netip.ParseAddrPort(remote)
+		if err != nil || !ownTLS {
+			return true
+		}
+		addr := peer.Addr().Unmap()
+		return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast() || cgnat.Contains(addr) || trusted.trusts(addr)
+	}
+}
+
 // source is the address that a request counts as: the peer's, or behind a
 // trusted proxy the nearest one in its header that is not a trusted proxy
 // itself. Whatever lies beyond that was written by somebody we do not know.
@@ -25,10 +43,11 @@ func (p proxies) trusts(addr netip.Addr) bool {
 // Proxies write one of the two headers and pass the other one on as it came:
 // where both are there and disagree, one of them is the sender's own, and
 // neither is believed. Else anybody could fail in somebody else's name.
-func (p proxies) source(r *http.Request) string {
+// named tells that a proxy's word was taken.
+func (p proxies) source(r *http.Request) (remote string, named bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !p.trusts(peer.Addr().Unmap()) {
-		return r.RemoteAddr
+		return r.RemoteAddr, false
 	}
 	var found netip.Addr
 	for _, hops := range [][]string{hopsOf(r.Header, "Forwarded", forParameter), hopsOf(r.Header, "X-Forwarded-For", strings.TrimSpace)} {
@@ -37,14 +56,14 @@ func (p proxies) source(r *http.Request) string {
 		}
 		addr, ok := p.nearest(hops)
 		if !ok || found.IsValid() && found != addr {
-			return r.RemoteAddr
+			return r.RemoteAddr, false
 		}
 		found = addr
 	}
 	if !found.IsValid() {
-		return r.RemoteAddr
+		return r.RemoteAddr, false
 	}
-	return netip.AddrPortFrom(found, 0).String()
+	return netip.AddrPortFrom(found, 0).String(), true
 }
 
 // nearest is the last hop that is not a trusted proxy.

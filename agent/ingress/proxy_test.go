@@ -9,6 +9,8 @@ import (
 	"flexd/agent/flex"
 )
 
+func first(remote string, _ bool) string { return remote }
+
 func TestTheSourceIsWhatATrustedProxySays(t *testing.T) {
 	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}
 	for _, tc := range []struct{ name, peer, header, value, want string }{
@@ -29,7 +31,7 @@ func TestTheSourceIsWhatATrustedProxySays(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := &http.Request{RemoteAddr: tc.peer, Header: http.Header{}}
 			r.Header.Set(tc.header, tc.value)
-			if _, got := sourceOf(trusted.source(r)); got != tc.want {
+			if _, got := sourceOf(first(trusted.source(r))); got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
 		})
@@ -46,7 +48,7 @@ func TestTwoHeadersThatDisagreeAreNotBelieved(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := &http.Request{RemoteAddr: "10.0.0.1:1000", Header: http.Header{"Forwarded": {tc.forwarded}, "X-Forwarded-For": {tc.xff}}}
-			if _, got := sourceOf(trusted.source(r)); got != tc.want {
+			if _, got := sourceOf(first(trusted.source(r))); got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
 		})
@@ -87,6 +89,47 @@ func TestFailuresCountAgainstWhomTheProxyNames(t *testing.T) {
 	}
 }
 
+// Behind a proxy that nobody named all senders have one address: what strangers
+// send must not shut the market out.
+func TestAFloodThroughAnUnnamedProxyDoesNotShutTheDoor(t *testing.T) {
+	in := &fakeIntake{}
+	in.answer(flex.Refuse(flex.ReasonSignatureInvalid, "no"))
+	w, _ := open(t, in, func(c *WebhookConfig) { c.FailPerSecond = 2 })
+	for range 30 {
+		if resp, _ := call(t, w, "POST", "/webhooks/piclo", strings.NewReader("x")); resp.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("a forgery gets %d", resp.StatusCode)
+		}
+	}
+	in.answer(nil)
+	if resp, _ := call(t, w, "POST", "/webhooks/piclo", strings.NewReader("x")); resp.StatusCode != http.StatusAccepted {
+		t.Errorf("the market gets %d", resp.StatusCode)
+	}
+}
+
+func TestWhichAddressesMayStandForMany(t *testing.T) {
+	named := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	for _, tc := range []struct {
+		peer string
+		tls  bool
+		want bool
+	}{
+		{"127.0.0.1:9", true, true},
+		{"[::1]:9", true, true},
+		{"10.1.2.3:9", true, true},
+		{"[::ffff:192.168.0.9]:9", true, true},
+		{"100.64.0.1:9", true, true},
+		{"[fd00::1]:9", true, true},
+		{"203.0.113.5:9", true, true}, // a proxy of ours that named nobody
+		{"198.51.100.1:9", true, false},
+		{"198.51.100.1:9", false, true}, // without TLS of our own there is a proxy
+		{"@", false, true},
+	} {
+		if got := sharedBy(named, tc.tls)(tc.peer); got != tc.want {
+			t.Errorf("%s with TLS %v: shared %v", tc.peer, tc.tls, got)
+		}
+	}
+}
+
 func FuzzForwarded(f *testing.F) {
 	f.Add("1.2.3.4, 10.0.0.1", "for=1.2.3.4;by=x")
 	f.Add("[::1]:99,,", `for="[::1]`)
@@ -96,7 +139,7 @@ func FuzzForwarded(f *testing.F) {
 		if fwd != "" {
 			r.Header["Forwarded"] = []string{fwd}
 		}
-		if _, got := sourceOf(trusted.source(r)); got == "" {
+		if _, got := sourceOf(first(trusted.source(r))); got == "" {
 			t.Error("no source at all")
 		}
 	})

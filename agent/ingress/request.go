@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -23,8 +22,14 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	received := time.Now().UTC()
-	src, source := sourceOf(proxies(w.cfg.TrustedProxies).source(r))
-	if a, ok := w.admit(r, src, received); !ok {
+	remote, named := proxies(w.cfg.TrustedProxies).source(r)
+	src, source := sourceOf(remote)
+	alone := named || !w.shared(remote)
+	if alone && r.Method == http.MethodPost && w.fails.blocked(src, received) {
+		refuse(rw, answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many notifications from here were not authentic"})
+		return
+	}
+	if a, ok := w.admit(r, received); !ok {
 		refuse(rw, a)
 		return
 	}
@@ -46,7 +51,7 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 	a = answerTo(w.routes[r.URL.Path].Accept(ctx, flex.Envelope{
 		Door: flex.DoorWebhook, Received: received, Source: source, Header: r.Header, Body: body,
 	}))
-	if a.failed {
+	if a.failed && alone {
 		w.fails.note(src, received)
 	}
 	a.write(rw)
@@ -60,7 +65,7 @@ func refuse(rw http.ResponseWriter, a answer) {
 }
 
 // admit judges what can be judged without the body.
-func (w *Webhook) admit(r *http.Request, src netip.Prefix, now time.Time) (answer, bool) {
+func (w *Webhook) admit(r *http.Request, now time.Time) (answer, bool) {
 	if !w.rate.AllowN(now, 1) {
 		return answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many requests"}, false
 	}
@@ -69,9 +74,6 @@ func (w *Webhook) admit(r *http.Request, src netip.Prefix, now time.Time) (answe
 	}
 	if r.Method != http.MethodPost && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return answer{status: http.StatusMethodNotAllowed, text: "notifications are posted"}, false
-	}
-	if r.Method == http.MethodPost && w.fails.blocked(src, now) {
-		return answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many notifications from here were not authentic"}, false
 	}
 	if countOf(r.Header) > maxHeaders {
 		return answer{status: http.StatusRequestHeaderFieldsTooLarge, text: "too many headers"}, false

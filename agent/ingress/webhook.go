@@ -69,6 +69,7 @@ type Webhook struct {
 	routes  map[string]Intake
 	rate    *rate.Limiter
 	fails   *failures
+	shared  func(remote string) bool
 	pingKey []byte
 	large   chan struct{}
 	ready   chan struct{}
@@ -97,6 +98,7 @@ func NewWebhook(cfg WebhookConfig) *Webhook {
 		routes:  routes,
 		rate:    rate.NewLimiter(rate.Limit(cfg.PerSecond), cfg.PerSecond),
 		fails:   newFailures(cfg.FailPerSecond),
+		shared:  sharedBy(cfg.TrustedProxies, cfg.CertFile != ""),
 		pingKey: newPingKey(),
 		large:   make(chan struct{}, largeAtOnce),
 		ready:   make(chan struct{}),
@@ -131,11 +133,6 @@ func (w *Webhook) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	perSource := 0
-	if w.cfg.CertFile != "" {
-		// Without a proxy in front one address may not take every place.
-		perSource = max(1, w.cfg.MaxConns/2)
-	}
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(w.serve),
 		ReadHeaderTimeout: min(headerTime, w.cfg.ReadTime),
@@ -143,7 +140,7 @@ func (w *Webhook) Run(ctx context.Context) error {
 		WriteTimeout:      writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         newCrowd(w.cfg.MaxConns, perSource).watch,
+		ConnState:         newCrowd(w.cfg.MaxConns, w.shared).watch,
 		// What the library has to say (handshakes of scanners) is noise here.
 		ErrorLog:    slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
