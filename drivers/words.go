@@ -86,7 +86,7 @@ func meaning(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refuses the connection: is Modbus/TCP switched on there, and is it the right port?"
 	case errors.Is(err, modbus.ErrNotSent) && errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EHOSTUNREACH):
-		return "cannot be reached: is it switched on, and on this network?"
+		return "could not be asked in time: is it switched on and on this network, and is its line free?"
 	case gatewayOnly(err):
 		return "is a gateway that answers, and the unit behind it does not"
 	case errors.Is(err, modbus.ErrOtherUnit):

@@ -145,6 +145,7 @@ func (c *checker) line(m *Map) {
 	within(m.Line.Port, 1, 65535, "port")
 	within(m.Line.Unit, 1, 255, "unit")
 	within(m.Line.MaxRead, 1, 125, "max_read")
+	within(m.Line.Bridge, 0, 120, "bridge")
 	within(m.Line.MaxWrite, 1, 123, "max_write")
 	if m.Line.Write != 6 && m.Line.Write != 16 {
 		c.add(c.at("line", "write"), fmt.Sprintf("function code %d does not write registers", m.Line.Write), "choose 6 or 16")

@@ -120,7 +120,7 @@ func (d *Device) runs(names []string) [][]string {
 }
 
 // joins tells whether a point continues a request: on the same unit, without
-// a gap, within what the device answers at once.
+// a gap beyond what the map bridges, within what the device answers at once.
 func (d *Device) joins(run []string, name string) bool {
 	if d.asksFor(run[0]) || d.asksFor(name) {
 		return false
@@ -128,7 +128,7 @@ func (d *Device) joins(run []string, name string) bool {
 	a, z, b := d.place(run[0]), d.place(run[len(run)-1]), d.place(name)
 	end := int(z.addr) + d.m.Points[run[len(run)-1]].size()
 	size := int(b.addr) + d.m.Points[name].size() - int(a.addr)
-	return a.unit == b.unit && a.fn == b.fn && int(b.addr) == end && size <= d.m.Line.MaxRead
+	return a.unit == b.unit && a.fn == b.fn && int(b.addr) >= end && int(b.addr)-end <= d.m.Line.Bridge && size <= d.m.Line.MaxRead
 }
 
 // value is a point's value in its unit; ok is false for what is not there or

@@ -43,7 +43,10 @@ type Line struct {
 	ConnectDelay span `yaml:"connect_delay"`
 	MaxRead      int  `yaml:"max_read"`
 	MaxWrite     int  `yaml:"max_write"`
-	Clients      int  `yaml:"clients"` // TCP connections it serves; 0: not known
+	// Bridge is how many registers between two points are read along, where a
+	// request costs more than registers.
+	Bridge  int `yaml:"bridge"`
+	Clients int `yaml:"clients"` // TCP connections it serves; 0: not known
 	// Write is the function code of writes: 16, or 6 for one register a request.
 	Write int `yaml:"write"`
 }
