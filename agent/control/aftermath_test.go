@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,6 +38,13 @@ func (d *device) arrives(w flex.Watts) {
 	d.set(func(d *device) { d.told, d.until, d.stubborn = &w, time.Now().Add(time.Hour), true })
 }
 
+// looked are the instants at which its registers were read back.
+func (d *device) looked() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.verifies)
+}
+
 func TestRegistersAreReadAgainAfterABrokenConnection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for _, breaks := range []bool{false, true} {
@@ -46,7 +54,7 @@ func TestRegistersAreReadAgainAfterABrokenConnection(t *testing.T) {
 			time.Sleep(2 * time.Millisecond)
 			time.Sleep(10 * time.Minute)
 			var looks []time.Duration
-			for _, at := range d.verifies {
+			for _, at := range d.looked() {
 				if at.After(released) {
 					looks = append(looks, at.Sub(released).Round(time.Second))
 				}

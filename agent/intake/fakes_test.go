@@ -48,6 +48,20 @@ func newBook() *fakeBook {
 		assets: map[flex.AssetID]flex.MarketAsset{}, comps: map[flex.CompetitionID]flex.Competition{}}
 }
 
+// kept are the offers so far, for a test that looks while others may write.
+func (b *fakeBook) kept() []flex.Offer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.offers)
+}
+
+// put changes the book behind everybody's back.
+func (b *fakeBook) put(change func(*fakeBook)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(b)
+}
+
 func (b *fakeBook) wait(ctx context.Context) error {
 	b.mu.Lock()
 	gate, slow := b.gate, b.slow

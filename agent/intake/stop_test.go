@@ -22,20 +22,20 @@ func TestAStopActsThoughItsNotificationCannotBeStored(t *testing.T) {
 			t.Fatal("nothing is on disk, and the market is told that it is")
 		}
 		synctest.Wait()
-		if r.notes.stopped() != 1 || len(r.book.offers) != 0 {
+		if r.notes.stopped() != 1 || len(r.book.kept()) != 0 {
 			t.Fatalf("%d stops act, %v is on disk", r.notes.stopped(), r.book.ids())
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(r.book.offers) != 1 || r.book.offers[0].Instruction.ID != "s1" || len(r.jobs) != 0 {
+		if len(r.book.kept()) != 1 || r.book.kept()[0].Instruction.ID != "s1" || len(r.jobs) != 0 {
 			t.Errorf("on disk: %v, %d jobs are left", r.book.ids(), len(r.jobs))
 		}
-		r.book.failPut = nil
+		r.book.put(func(b *fakeBook) { b.failPut = nil })
 		if err := r.Accept(t.Context(), body("u")); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if len(r.book.offers) != 2 || r.notes.stopped() != 1 {
+		if len(r.book.kept()) != 2 || r.notes.stopped() != 1 {
 			t.Errorf("sent again: %v, %d stops", r.book.ids(), r.notes.stopped())
 		}
 	})
@@ -53,7 +53,7 @@ func TestAStopIsKeptWhenItsNeighboursAreNot(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(r.book.offers) != 1 || r.book.offers[0].Instruction.ID != "s1" {
+		if len(r.book.kept()) != 1 || r.book.kept()[0].Instruction.ID != "s1" {
 			t.Errorf("on disk: %v", r.book.ids())
 		}
 		r.book.mu.Lock()
@@ -61,7 +61,7 @@ func TestAStopIsKeptWhenItsNeighboursAreNot(t *testing.T) {
 		r.book.mu.Unlock()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(r.book.offers) != 3 {
+		if len(r.book.kept()) != 3 {
 			t.Errorf("once there is room: %v", r.book.ids())
 		}
 	})

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,27 +107,29 @@ func TestAnInstructionWaitsForAKey(t *testing.T) {
 	for _, before := range []string{string(flex.ReasonSignatureInvalid), string(flex.ReasonNoKey)} {
 		for _, kind := range []flex.Kind{flex.KindStart, flex.KindStop} {
 			clocktest.Bubble(t, func(t *testing.T) {
-				verdict := before
+				var verdict atomic.Value
+				verdict.Store(before)
 				r := newWaitingRig(t, func(c *Config) {
 					c.Signatures = judge(func(flex.Instruction) (string, error) {
-						if verdict == string(flex.ReasonNoKey) {
-							return verdict, &flex.RetryError{Err: errors.New("the key file is gone")}
+						word := verdict.Load().(string)
+						if word == string(flex.ReasonNoKey) {
+							return word, &flex.RetryError{Err: errors.New("the key file is gone")}
 						}
-						return verdict, nil
+						return word, nil
 					})
 				})
 				in := start("i1", "a")
 				in.Kind, in.Signature = kind, "signed with the new key"
 				r.market.offer("list", in)
 				if err := r.Poll(t.Context()); err != nil || r.last(t).Signature != before || r.notes.stopped() != 0 {
-					t.Fatalf("%v, %+v, %d stops", err, r.book.offers, r.notes.stopped())
+					t.Fatalf("%v, %+v, %d stops", err, r.book.kept(), r.notes.stopped())
 				}
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
-				verdict = ""
+				verdict.Store("")
 				time.Sleep(rematchNear)
 				synctest.Wait()
-				if o := r.last(t); o.Signature != "" || len(r.book.offers) != 2 {
+				if o := r.last(t); o.Signature != "" || len(r.book.kept()) != 2 {
 					t.Errorf("%s: offer %+v", kind, o)
 				}
 			})
@@ -162,7 +165,7 @@ func TestAFalseCopyDoesNotStandInTheWay(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if n := len(r.book.offers); n != 2 || r.book.offers[1].Signature != "" {
+			if n := len(r.book.kept()); n != 2 || r.book.kept()[1].Signature != "" {
 				t.Errorf("%s: %d offers", name, n)
 			}
 		}
@@ -182,17 +185,19 @@ func TestAChangedContractIsANewJudgement(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if len(r.book.offers) != want {
-				t.Fatalf("%s: %d offers, want %d", reason, len(r.book.offers), want)
+			if len(r.book.kept()) != want {
+				t.Fatalf("%s: %d offers, want %d", reason, len(r.book.kept()), want)
 			}
 		}
 		poll(1)
-		r.book.records["i1"] = flex.Record{ID: "i1", State: flex.Refused, Reason: reason}
+		r.book.put(func(b *fakeBook) { b.records["i1"] = flex.Record{ID: "i1", State: flex.Refused, Reason: reason} })
 		r.Rematch() // another contract has changed
 		poll(1)
-		ob := r.book.obs["ob1"]
-		ob.Capacity = 50_000
-		r.book.obs["ob1"] = ob
+		r.book.put(func(b *fakeBook) {
+			ob := b.obs["ob1"]
+			ob.Capacity = 50_000
+			b.obs["ob1"] = ob
+		})
 		poll(1)
 		r.Rematch()
 		poll(map[bool]int{true: 1, false: 2}[reason == flex.ReasonTooLate])
@@ -211,7 +216,7 @@ func TestAStartBehindItsStopIsOffered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(r.book.offers) != 2 || r.book.offers[1].Instruction.Kind != flex.KindStart || r.notes.stopped() != 1 {
+	if len(r.book.kept()) != 2 || r.book.kept()[1].Instruction.Kind != flex.KindStart || r.notes.stopped() != 1 {
 		t.Errorf("offers %v, %d stops", r.book.ids(), r.notes.stopped())
 	}
 }

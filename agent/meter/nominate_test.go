@@ -33,7 +33,7 @@ func TestWhatIsWrongWithANomination(t *testing.T) {
 		{"a unit nobody knows", "start,GW\n", `the unit "GW" is none of`},
 		{"a local time", head + "2026-10-25 01:30,1\n", "line 2: \"2026-10-25 01:30\" is not a start with its offset"},
 		{"finer than a watt", head + "2026-10-25T00:00:00Z,0.0001\n", "finer than one watt"},
-		{"a power that is none", head + "2026-10-25T00:00:00Z,1e3\n", "line 2: \"1e3\" is not a decimal number"},
+		{"a power that is none", head + "2026-10-25T00:00:00Z,1x3\n", "line 2: \"1x3\" is not a decimal number"},
 		{"a power too large", head + "2026-10-25T00:00:00Z,10000001\n", "out of range"},
 		{"three columns", head + "2026-10-25T00:00:00Z,1,2\n", "line 2: write a start and a power"},
 		{"a gap", head + "2026-10-25T00:00:00Z,1\n2026-10-25T00:30:00Z,1\n2026-10-25T01:30:00Z,1\n", "line 4: starts at 2026-10-25T01:30:00Z, expected 2026-10-25T01:00:00Z"},
