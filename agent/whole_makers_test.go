@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,11 @@ const askedWatts = 1500
 func (m maker) dispatch(t *testing.T, kill bool) {
 	server := foreign.Stacks()[0].Run(t)
 	server.Serve(m.device)
-	s := newSite(t, siteOptions{device: fmt.Sprintf("%s, address: %q", m.config, server.Addr)})
+	s := newSite(t, siteOptions{})
+	text, err := os.ReadFile(s.config)
+	must(t, err)
+	entry := fmt.Sprintf("  - {id: dev, %s, address: %q}\nassets:", m.config, server.Addr)
+	must(t, os.WriteFile(s.config, []byte(strings.NewReplacer("assets:", entry, "devices: [],", "devices: [dev],").Replace(string(text))), 0o600))
 	owner := m.device.Owner()
 	s.process()
 	s.serving()

@@ -60,7 +60,6 @@ type siteOptions struct {
 	batteries []sim.Battery
 	pvs       []sim.PV
 	load      float64 // W
-	device    string  // how the configuration enters the device "dev", without its braces
 	foreign   string  // host:port of a storage device that is not ours
 	meter     string  // host:port of a meter that is not ours
 	asset     string  // more keys of the asset, such as "control: observe"
@@ -229,10 +228,6 @@ func (s *site) writeConfig(grid string) {
 	}
 	if o.foreign != "" {
 		add("foreign", "storage", o.foreign)
-	}
-	if o.device != "" {
-		names = append(names, "dev")
-		lines = append(lines, "  - {id: dev, "+o.device+"}")
 	}
 	if o.meter != "" {
 		grid = o.meter
