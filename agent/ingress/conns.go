@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -8,9 +9,16 @@ import (
 	"time"
 )
 
-// crowd bounds the connections of a server. When it is full, the connection
-// that has been idle longest makes room, so that sleepers keep nobody out;
-// when none is idle, the new one is closed at once.
+// slowRead is how long a request may take to arrive before its connection is
+// the first to make room: a notification is there within milliseconds.
+const slowRead = time.Second
+
+// crowd bounds the connections of a server, and among them those that send
+// large bodies. When it is full, whoever sends slowly makes room, then the
+// connection that has been idle or sending longest: so neither sleepers nor
+// slow bodies keep the quick out. A request that has arrived whole is never
+// given up for another; when there are only such, the new connection is closed
+// at once.
 type crowd struct {
 	limit     int
 	perSource int                      // an address of one sender may not take every place
@@ -21,14 +29,33 @@ type crowd struct {
 	count map[string]int
 }
 
+// stage is what a connection is at.
+type stage int
+
+const (
+	idle    stage = iota
+	reading       // the header of a request is there, its body not yet
+	handled       // it is there whole
+)
+
 type guest struct {
 	source string
-	idle   bool
+	state  stage
 	since  time.Time
+	large  bool // its body takes one of the places for large ones
 }
 
 func newCrowd(limit int, shared func(remote string) bool) *crowd {
 	return &crowd{limit: limit, perSource: max(1, limit/2), shared: shared, conns: map[net.Conn]*guest{}, count: map[string]int{}}
+}
+
+// connKey leads to the connection of a request.
+type connKey struct{}
+
+// mark keeps the connection in its requests' context; it is an http.Server's
+// ConnContext.
+func mark(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
 }
 
 // watch follows the server's connections; it is an http.Server's ConnState.
@@ -38,16 +65,60 @@ func (c *crowd) watch(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		leave = c.enter(conn)
-	case http.StateActive, http.StateIdle:
-		if g, known := c.conns[conn]; known {
-			g.idle, g.since = state == http.StateIdle, time.Now()
-		}
+	case http.StateActive:
+		c.move(conn, reading)
+	case http.StateIdle:
+		c.move(conn, idle)
 	case http.StateHijacked, http.StateClosed:
 		c.exit(conn)
 	}
 	c.mu.Unlock()
 	if leave != nil {
 		drop(leave)
+	}
+}
+
+// whole notes that the request has arrived.
+func (c *crowd) whole(ctx context.Context) {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.move(conn, handled)
+}
+
+// move takes a connection to another stage. The caller holds mu.
+func (c *crowd) move(conn net.Conn, to stage) {
+	if g, known := c.conns[conn]; known {
+		g.state, g.since, g.large = to, time.Now(), false
+	}
+}
+
+// grow takes a place for a large body. When all are taken, the one that has
+// been sending longest loses its own.
+func (c *crowd) grow(ctx context.Context) {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	var slowest net.Conn
+	c.mu.Lock()
+	large := 0
+	for other, g := range c.conns {
+		if !g.large {
+			continue
+		}
+		if large++; slowest == nil || g.since.Before(c.conns[slowest].since) {
+			slowest = other
+		}
+	}
+	if large < largeAtOnce {
+		slowest = nil
+	} else {
+		c.exit(slowest)
+	}
+	if g, known := c.conns[conn]; known {
+		g.large = true
+	}
+	c.mu.Unlock()
+	if slowest != nil {
+		drop(slowest)
 	}
 }
 
@@ -68,23 +139,28 @@ func (c *crowd) enter(conn net.Conn) (leave net.Conn) {
 		return conn
 	}
 	if len(c.conns) >= c.limit {
-		if leave = c.sleeper(); leave == nil {
+		if leave = c.leaver(time.Now()); leave == nil {
 			return conn
 		}
 		c.exit(leave)
 	}
-	c.conns[conn] = &guest{source: source, idle: true, since: time.Now()}
+	c.conns[conn] = &guest{source: source, since: time.Now()}
 	c.count[source]++
 	return leave
 }
 
-// sleeper is the connection that has been idle longest.
-func (c *crowd) sleeper() net.Conn {
+// leaver is the connection that has to make room; nil when all are handled.
+func (c *crowd) leaver(now time.Time) net.Conn {
 	var found net.Conn
+	var foundSlow bool
 	var since time.Time
 	for conn, g := range c.conns {
-		if g.idle && (found == nil || g.since.Before(since)) {
-			found, since = conn, g.since
+		if g.state == handled {
+			continue
+		}
+		slow := g.state == reading && now.Sub(g.since) >= slowRead
+		if found == nil || slow && !foundSlow || slow == foundSlow && g.since.Before(since) {
+			found, foundSlow, since = conn, slow, g.since
 		}
 	}
 	return found

@@ -92,21 +92,21 @@ func (w *Webhook) admit(r *http.Request, now time.Time) (answer, bool) {
 // the answer instead of a reset connection. The read deadline bounds it.
 func drain(r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, maxBody) }
 
-// read takes the body within its bounds. Large bodies, and those that do not
-// say how large they are, wait for nothing: there are places for a few.
+// read takes the body within its bounds. What is small needs no place; beyond
+// that there are places for a few, and the slowest loses its own.
 func (w *Webhook) read(rw http.ResponseWriter, r *http.Request) ([]byte, answer, bool) {
-	if r.ContentLength < 0 || r.ContentLength > smallBody {
-		select {
-		case w.large <- struct{}{}:
-			defer func() { <-w.large }()
-		default:
-			return nil, answer{status: http.StatusServiceUnavailable, retry: retrySoon, text: "too many large bodies at once, send it again"}, false
-		}
+	from := http.MaxBytesReader(rw, r.Body, maxBody)
+	body, err := io.ReadAll(io.LimitReader(from, smallBody+1))
+	if err == nil && len(body) > smallBody {
+		w.crowd.grow(r.Context())
+		var rest []byte
+		rest, err = io.ReadAll(from)
+		body = append(body, rest...)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxBody))
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:
+		w.crowd.whole(r.Context())
 		return body, answer{}, true
 	case errors.As(err, &large):
 		drain(r)

@@ -71,7 +71,7 @@ type Webhook struct {
 	fails   *failures
 	shared  func(remote string) bool
 	pingKey []byte
-	large   chan struct{}
+	crowd   *crowd
 	ready   chan struct{}
 	once    sync.Once
 
@@ -92,15 +92,16 @@ func NewWebhook(cfg WebhookConfig) *Webhook {
 		routes[cfg.Path] = cfg.Intake
 	}
 	maps.Copy(routes, cfg.Routes)
+	shared := sharedBy(cfg.TrustedProxies, cfg.CertFile != "")
 	return &Webhook{
 		cfg:     cfg,
 		log:     cfg.Log,
 		routes:  routes,
 		rate:    rate.NewLimiter(rate.Limit(cfg.PerSecond), cfg.PerSecond),
 		fails:   newFailures(cfg.FailPerSecond),
-		shared:  sharedBy(cfg.TrustedProxies, cfg.CertFile != ""),
+		shared:  shared,
+		crowd:   newCrowd(cfg.MaxConns, shared),
 		pingKey: newPingKey(),
-		large:   make(chan struct{}, largeAtOnce),
 		ready:   make(chan struct{}),
 		given:   cfg.Listener,
 	}
@@ -140,7 +141,8 @@ func (w *Webhook) Run(ctx context.Context) error {
 		WriteTimeout:      writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         newCrowd(w.cfg.MaxConns, w.shared).watch,
+		ConnContext:       mark,
+		ConnState:         w.crowd.watch,
 		// What the library has to say (handshakes of scanners) is noise here.
 		ErrorLog:    slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
