@@ -111,7 +111,7 @@ func TestADispatchIsHeldAgainstEarlierDays(t *testing.T) {
 	}
 	s.await(5*time.Second, "announced with its baseline", func() bool {
 		return slices.ContainsFunc(s.ear.on("ack"), func(h heard) bool {
-			return h.State == "admitted" && len(h.Baselines) == 1 && h.Baselines[0].Method == "10-of-10" && h.Baselines[0].At(start) == -2345
+			return h.State == "admitted" && len(h.Baselines) == 1 && h.Baselines[0].Method == "10-of-10" && h.Baselines[0].at(start) == -2345
 		})
 	})
 	if out, code := s.nominate("1"); code != 4 || !strings.Contains(out, "is not held against nominations") {

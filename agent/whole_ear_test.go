@@ -12,6 +12,17 @@ import (
 	"flexd/agent/flex"
 )
 
+// heardBaseline is a baseline as the fleet hears it.
+type heardBaseline struct {
+	flex.Baseline
+	StepSeconds int `json:"step_s"`
+}
+
+func (b heardBaseline) at(t time.Time) flex.Watts {
+	b.Step = time.Duration(b.StepSeconds) * time.Second
+	return b.At(t)
+}
+
 // heard is a message as the fleet's own side sees it.
 type heard struct {
 	Topic        string
@@ -35,7 +46,7 @@ type heard struct {
 		Asset string `json:"asset"`
 		Power int64  `json:"power"`
 	} `json:"shares"`
-	Baselines   []flex.Baseline `json:"baselines"`
+	Baselines   []heardBaseline `json:"baselines"`
 	History     []flex.Spell    `json:"history"`
 	ReleaseLate *flex.Seconds   `json:"release_late_s"`
 	Energy      []flex.Energy   `json:"energy"`
