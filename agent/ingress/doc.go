@@ -8,6 +8,8 @@
 // Every request is bounded in size, headers and time; connections, requests
 // per second and failures per source are bounded as well, and so are the
 // tables that count them.
+// Failures count against an address of one sender only, never against one that
+// many share. A full door gives up who sends slowly for who is new.
 //
 // Status codes:
 //
