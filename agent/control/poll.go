@@ -148,6 +148,9 @@ func (s *slot) took(r flex.Reading, now time.Time, took time.Duration) {
 	s.readAt = s.nextTurn(now)
 	if first {
 		s.c.cfg.Health.Clear(CodeDeviceOffline, string(s.id()))
+		if next := s.cmd.next; now.Before(next) {
+			s.c.cfg.Quiet(s.id(), next)
+		}
 		s.c.Wake()
 	}
 	s.judge(r, now)

@@ -310,12 +310,16 @@ func (s *slot) nextCap(want flex.Target, now time.Time) (action, time.Time) {
 // that ends.
 func (s *slot) quiet(now time.Time) (time.Time, bool) {
 	next := s.cmd.next
-	if next.IsZero() || !now.Before(next) {
+	if !s.known() || next.IsZero() || !now.Before(next) {
 		return time.Time{}, false
 	}
 	need := min(max(2*s.latency, 100*time.Millisecond), 2*time.Second)
 	return next.Add(quietGrace), next.Sub(now) < need
 }
+
+// known tells whether the device has been read. Until then the line is not kept
+// quiet for a boundary: the start waits for that very reading. mu is held.
+func (s *slot) known() bool { return s.opened && s.reading != nil }
 
 // failed puts off the next attempt; mu is held.
 func (s *slot) failed(err string) {
