@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -188,4 +189,28 @@ func FuzzVerifyForm(f *testing.F) {
 			t.Fatalf("accepted %q as %q", token, got)
 		}
 	})
+}
+
+// RFC 9864 names fully what RFC 8037 called EdDSA.
+func TestEd25519IsVerifiedByItsFullName(t *testing.T) {
+	part := base64.RawURLEncoding.EncodeToString
+	signed := part([]byte(`{"alg":"Ed25519","kid":"r"}`)) + "." + part([]byte(`{"a":1}`))
+	token := []byte(signed + "." + part(ed25519.Sign(makeKeys().ed, []byte(signed))))
+	if payload, _, err := VerifyForm(Compact(token), allKeys(), []string{"Ed25519"}); err != nil || string(payload) != `{"a":1}` {
+		t.Errorf("%q %v", payload, err)
+	}
+	if _, _, err := VerifyForm(Compact(token), allKeys(), []string{"EdDSA"}); err == nil {
+		t.Error("a name that is not in the list was taken")
+	}
+}
+
+func TestAnEd25519KeyFitsBothNames(t *testing.T) {
+	ed := makeKeys().ed.Public().(ed25519.PublicKey)
+	for _, named := range []string{"", "EdDSA", "Ed25519"} {
+		for alg, want := range map[string]bool{"EdDSA": true, "Ed25519": true, "Ed448": false, "ES256": false} {
+			if got := (Key{Alg: named, Public: ed}).Fits(alg); got != want {
+				t.Errorf("a key for %q fits %s: %v", named, alg, got)
+			}
+		}
+	}
 }

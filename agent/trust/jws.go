@@ -156,7 +156,7 @@ func parseHeader(raw []byte, algs []string) (Header, error) {
 // methodOf is the library's method, with the salt of PSS as long as the hash
 // (RFC 7518 section 3.5).
 func methodOf(alg string) jwt.SigningMethod {
-	method := jwt.GetSigningMethod(alg)
+	method := jwt.GetSigningMethod(general(alg))
 	if pss, ok := method.(*jwt.SigningMethodRSAPSS); ok {
 		strict := *pss
 		strict.VerifyOptions = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: pss.Hash}

@@ -32,13 +32,13 @@ type Key struct {
 // Algorithms is every algorithm this package can verify: asymmetric ones
 // only. "none" and HMAC are not in it and cannot be configured in.
 func Algorithms() []string {
-	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"}
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519"}
 }
 
 // Fits tells whether the key may be used with the algorithm: the type of key
 // decides, so that no token can choose how its key is read.
 func (k Key) Fits(alg string) bool {
-	if k.Alg != "" && k.Alg != alg {
+	if k.Alg != "" && general(k.Alg) != general(alg) {
 		return false
 	}
 	switch pub := k.Public.(type) {
@@ -50,9 +50,18 @@ func (k Key) Fits(alg string) bool {
 	case *ecdsa.PublicKey:
 		return alg == "ES256" && pub.Curve == elliptic.P256() || alg == "ES384" && pub.Curve == elliptic.P384()
 	case ed25519.PublicKey:
-		return alg == "EdDSA"
+		return general(alg) == "EdDSA"
 	}
 	return false
+}
+
+// general is the older name of an algorithm that RFC 9864 names fully: with an
+// Ed25519 key the two are the same.
+func general(alg string) string {
+	if alg == "Ed25519" {
+		return "EdDSA"
+	}
+	return alg
 }
 
 // Thumbprint is the hex SHA-256 of the key in PKIX form: its identity,
