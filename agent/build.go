@@ -133,7 +133,7 @@ func (a *Agent) buildLocal() {
 	cfg := a.conf.cfg
 	view := &view{a}
 	if cfg.Local.Listen != "" {
-		a.page = local.NewPage(cfg.Local.Listen, view, a.log)
+		a.page = local.NewPage(cfg.Local.Listen, cfg.Local.Names, view, a.log)
 	}
 	socket := cfg.Local.Socket
 	if socket == "" {

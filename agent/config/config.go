@@ -254,6 +254,7 @@ type Baseline struct {
 
 // Local is the page and the command socket.
 type Local struct {
-	Listen string // "" when off
-	Socket string // "" for the default path
+	Listen string   // "" when off
+	Names  []string // under which browsers may open the page, besides its address
+	Socket string   // "" for the default path
 }

@@ -69,9 +69,16 @@ func (b builder) mqtt(v value) *MQTT {
 }
 
 func (b builder) local(v value) Local {
-	o := v.object("listen", "socket", "pin")
+	o := v.object("listen", "names", "socket", "pin")
 	o.unbuilt("pin")
 	l := Local{Socket: b.path(o.get("socket").text())}
+	for _, item := range o.get("names").items() {
+		name := item.text()
+		if name == "" || strings.ContainsAny(name, ":/ ") {
+			item.problem("write a host name such as gateway.local, without port", "is not a host name")
+		}
+		l.Names = append(l.Names, name)
+	}
 	at := o.get("listen")
 	if at.given() && at.node.Kind == yaml.ScalarNode && (at.node.Value == "off" || at.node.Value == "false") {
 		return l

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ const maxViewers = 16
 // server-sent events.
 type Page struct {
 	listen string
+	names  []string // under which it may be opened
 	src    Source
 	trail  *Trail
 	log    *slog.Logger
@@ -37,9 +39,13 @@ type Page struct {
 	viewers int
 }
 
-// NewPage builds the task that serves listen (host:port).
-func NewPage(listen string, src Source, log *slog.Logger) *Page {
-	return &Page{listen: listen, src: src, trail: &Trail{}, log: log, ready: make(chan struct{})}
+// NewPage builds the task that serves listen (host:port), which may be opened
+// by address, as localhost, by the host of listen and by names.
+func NewPage(listen string, names []string, src Source, log *slog.Logger) *Page {
+	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" {
+		names = append(slices.Clone(names), host)
+	}
+	return &Page{listen: listen, names: names, src: src, trail: &Trail{}, log: log, ready: make(chan struct{})}
 }
 
 // Name names the task.
@@ -122,15 +128,15 @@ func (p *Page) Handler() http.Handler {
 		writeJSON(w, http.StatusOK, st)
 	})
 	mux.HandleFunc("GET /api/live", p.live)
-	return guard(mux)
+	return p.guard(mux)
 }
 
 // guard sets what keeps a browser honest, and refuses names that are not this
 // machine's own: a foreign site must not reach the page by DNS rebinding.
-func guard(next http.Handler) http.Handler {
+func (p *Page) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !ownName(r.Host) {
-			http.Error(w, "open this page by its address", http.StatusMisdirectedRequest)
+		if !p.ownName(r.Host) {
+			http.Error(w, "open this page by its address, or list its name in local.names", http.StatusMisdirectedRequest)
 			return
 		}
 		h := w.Header()
@@ -142,8 +148,10 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-// ownName accepts addresses, localhost, and names without a public domain.
-func ownName(host string) bool {
+// ownName accepts addresses, localhost and the configured names. Any other,
+// one without a dot or under .local too, can be pointed here by a stranger on
+// the site's network.
+func (p *Page) ownName(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
@@ -151,7 +159,7 @@ func ownName(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	return host == "localhost" || !strings.Contains(host, ".") || strings.HasSuffix(host, ".local")
+	return strings.EqualFold(host, "localhost") || slices.ContainsFunc(p.names, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
 // state is everything the page shows besides the chart.

@@ -17,7 +17,7 @@ import (
 // open runs a page until the test ends and gives its address.
 func open(t *testing.T, src Source) string {
 	t.Helper()
-	p := NewPage("127.0.0.1:0", src, slog.New(slog.DiscardHandler))
+	p := NewPage("127.0.0.1:0", nil, src, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
@@ -74,9 +74,10 @@ func TestViewersAreBounded(t *testing.T) {
 }
 
 func TestForeignNamesAreRefused(t *testing.T) {
-	h := NewPage("", &site{}, slog.New(slog.DiscardHandler)).Handler()
+	h := NewPage("gateway:8080", []string{"flexd.local"}, &site{}, slog.New(slog.DiscardHandler)).Handler()
 	for host, want := range map[string]int{
-		"127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "gateway": 200, "gateway.local:8080": 200,
+		"127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200, "gateway": 200, "flexd.local:8080": 200, "FLEXD.local": 200,
+		"gateway.local:8080": 421, "router": 421, "attacker.local": 421,
 		"evil.example.com": 421, "evil.example.com:8080": 421,
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
