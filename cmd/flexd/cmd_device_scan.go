@@ -44,7 +44,7 @@ func deviceScan(ctx context.Context, o *options, b *bench, _ flex.DeviceID, args
 		Taken: drivers.SameHosts(ctx, own), Maps: known,
 		Progress: func(p drivers.ScanProgress) { scanProgress(o.err, b.terminal(), p) }})
 	if b.terminal() {
-		fmt.Fprint(o.err, "\r\x1b[K")
+		control(o.err, "\r\x1b[K")
 	}
 	if end := o.print(res, func(w io.Writer) { scanText(w, res) }); end != nil {
 		return end
@@ -75,11 +75,12 @@ func unitIDs(list string) ([]uint8, error) {
 // only what was found.
 func scanProgress(w io.Writer, terminal bool, p drivers.ScanProgress) {
 	if terminal {
-		fmt.Fprintf(w, "\r\x1b[K%d of %d  %s", p.Done, p.All, p.Address)
+		control(w, "\r\x1b[K")
+		fmt.Fprintf(w, "%d of %d  %s", p.Done, p.All, p.Address)
 	}
 	for _, f := range p.Found {
 		if terminal {
-			fmt.Fprint(w, "\r\x1b[K")
+			control(w, "\r\x1b[K")
 		}
 		fmt.Fprintf(w, "found %s unit %d: %s\n", f.Address, f.Unit, foundWhat(f))
 	}

@@ -50,7 +50,7 @@ func deviceWatch(ctx context.Context, o *options, b *bench, id flex.DeviceID, ar
 			look.Error = err.Error() // the agent restarts, the device is away: go on watching
 		}
 		if !o.json && b.terminal() {
-			fmt.Fprint(o.out, "\x1b[H\x1b[2J")
+			control(o.out, "\x1b[H\x1b[2J")
 		}
 		if err := o.print(look, func(w io.Writer) { watchText(w, look, before) }); err != nil {
 			return err

@@ -94,6 +94,7 @@ func commands() []command {
 
 // execute runs one command line and gives its exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	stdout, stderr = visible{stdout}, visible{stderr}
 	if len(args) == 0 {
 		overview(stderr)
 		return exitUsage
