@@ -1,7 +1,9 @@
 package ingress
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +15,8 @@ import (
 // Times of the certificate's care.
 const (
 	certCheck = 10 * time.Second    // look for changed files, at most this often
-	certEnds  = 14 * 24 * time.Hour // warn this long before its end
+	certEnds  = 30 * 24 * time.Hour // warn this long before its end: renewals by hand take weeks
+	certWatch = time.Hour           // look without anybody calling
 )
 
 // certificate serves a key pair from files and takes a changed pair up
@@ -34,16 +37,35 @@ type certificate struct {
 func (c *certificate) open() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.checked = time.Now()
+	now := time.Now()
+	c.checked = now
 	print, err := c.fingerprint()
 	if err != nil {
 		return err
 	}
-	if err := c.load(print); err != nil {
+	if err := c.load(print, now); err != nil {
 		return err
 	}
-	c.health.Clear(CodeCertificate, "")
+	c.tell(now)
 	return nil
+}
+
+// watch looks at the files and the dates until ctx ends: a door that nobody
+// calls must tell of its certificate too.
+func (c *certificate) watch(ctx context.Context) {
+	tick := time.NewTicker(certWatch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			c.mu.Lock()
+			c.checked = now
+			c.refresh(now)
+			c.mu.Unlock()
+		}
+	}
 }
 
 // get is a tls.Config's GetCertificate.
@@ -64,7 +86,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 func (c *certificate) refresh(now time.Time) {
 	print, err := c.fingerprint()
 	if err == nil && print != c.print {
-		if err = c.load(print); err == nil {
+		if err = c.load(print, now); err == nil {
 			c.log.Info("the webhook's certificate was taken up anew", "ends", c.ends())
 		}
 	}
@@ -72,7 +94,16 @@ func (c *certificate) refresh(now time.Time) {
 		c.health.Raise(CodeCertificate, "", "the old one serves on: "+err.Error())
 		return
 	}
-	c.health.Clear(CodeCertificate, "")
+	c.tell(now)
+}
+
+// tell raises what is wrong with the pair that serves: its chain, its dates.
+func (c *certificate) tell(now time.Time) {
+	if why := chainFault(c.pair.Certificate); why != "" {
+		c.health.Raise(CodeCertificate, "", "the webhook's certificate file is out of order, and the market may refuse it: "+why)
+	} else {
+		c.health.Clear(CodeCertificate, "")
+	}
 	if c.ends().Sub(now) < certEnds {
 		c.health.Raise(CodeCertificateEnds, "", "the webhook's certificate ends at "+c.ends().UTC().Format(time.RFC3339)+": renew it")
 	} else {
@@ -80,14 +111,39 @@ func (c *certificate) refresh(now time.Time) {
 	}
 }
 
-// load reads the pair; the state changes only when both files fit.
-func (c *certificate) load(print string) error {
+// load reads the pair; the state changes only when both files fit, and never
+// from a pair that is valid now to one that is not.
+func (c *certificate) load(print string, now time.Time) error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return fmt.Errorf("cannot use certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
+	if c.pair != nil && valid(c.pair.Leaf, now) && !valid(pair.Leaf, now) {
+		return fmt.Errorf("certificate %s is valid from %s to %s alone: give one that is valid now", c.certFile,
+			pair.Leaf.NotBefore.UTC().Format(time.RFC3339), pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
 	c.pair, c.print = &pair, print
 	return nil
+}
+
+func valid(c *x509.Certificate, now time.Time) bool {
+	return c != nil && !now.Before(c.NotBefore) && now.Before(c.NotAfter)
+}
+
+// chainFault tells which certificate of a file was not issued by the next one.
+func chainFault(raw [][]byte) string {
+	var below *x509.Certificate
+	for i, der := range raw {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Sprintf("certificate %d cannot be read: %v", i+1, err)
+		}
+		if below != nil && below.CheckSignatureFrom(c) != nil {
+			return fmt.Sprintf("certificate %d was not issued by the next: own certificate first, then its issuer, and so on", i)
+		}
+		below = c
+	}
+	return ""
 }
 
 func (c *certificate) ends() time.Time {

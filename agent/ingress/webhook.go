@@ -130,9 +130,16 @@ func (w *Webhook) Addr() net.Addr {
 // Run serves until ctx ends, then lets requests under way finish for at most
 // five seconds.
 func (w *Webhook) Run(ctx context.Context) error {
-	listener, err := w.listen()
+	listener, cert, err := w.listen()
 	if err != nil {
 		return err
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watch, enough := context.WithCancel(ctx)
+	defer enough()
+	if cert != nil {
+		watching.Go(func() { cert.watch(watch) })
 	}
 	srv := &http.Server{
 		Handler:           http.HandlerFunc(w.serve),
@@ -175,13 +182,13 @@ func (w *Webhook) Run(ctx context.Context) error {
 
 // listen opens the door. A listener that was given serves once; after a
 // failure the address is opened anew.
-func (w *Webhook) listen() (net.Listener, error) {
+func (w *Webhook) listen() (net.Listener, *certificate, error) {
 	var cert *certificate
 	if w.cfg.CertFile != "" {
 		cert = &certificate{certFile: w.cfg.CertFile, keyFile: w.cfg.KeyFile, check: w.cfg.CertCheck, health: w.cfg.Health, log: w.log}
 		if err := cert.open(); err != nil {
 			w.cfg.Health.Raise(CodeCertificate, "", err.Error())
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	w.mu.Lock()
@@ -191,12 +198,12 @@ func (w *Webhook) listen() (net.Listener, error) {
 	if listener == nil {
 		var err error
 		if listener, err = net.Listen("tcp", w.cfg.Listen); err != nil {
-			return nil, fmt.Errorf("cannot listen for the webhook on %q: %w", w.cfg.Listen, err)
+			return nil, nil, fmt.Errorf("cannot listen for the webhook on %q: %w", w.cfg.Listen, err)
 		}
 	}
 	w.addr = listener.Addr()
 	if cert != nil {
 		listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get, NextProtos: []string{"http/1.1"}})
 	}
-	return listener, nil
+	return listener, cert, nil
 }
