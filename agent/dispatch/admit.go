@@ -210,7 +210,7 @@ func start(o flex.Offer, c Context) Verdict {
 		why = overlap(o, terms, c)
 	}
 	d := duty{terms: terms}
-	if why == nil {
+	if why == nil && !d.reduces(c.Existing) {
 		why = d.withhold(c.Away)
 	}
 	if why == nil {

@@ -17,6 +17,22 @@ type duty struct {
 	baselines []flex.Baseline
 }
 
+// reduces tells that an admitted duty is only made smaller or shorter. That is
+// taken whatever is declared: refused, the site would be bound to more.
+func (d *duty) reduces(old *flex.Record) bool {
+	if old == nil || old.State.Final() || old.State == flex.Waiting || len(d.shares) == 0 ||
+		d.window.Start.Before(old.Window.Start) || d.window.Open() || !old.Window.Open() && d.window.End.After(old.Window.End) {
+		return false
+	}
+	for _, s := range d.shares {
+		i := slices.IndexFunc(old.Shares, func(o flex.AssetShare) bool { return o.Asset == s.Asset })
+		if i < 0 || s.Power.Abs() > old.Shares[i].Power.Abs() || (s.Power < 0) != (old.Shares[i].Power < 0) {
+			return false
+		}
+	}
+	return true
+}
+
 // withhold takes out the shares of assets that are declared unavailable in
 // the window. When nothing is left, the instruction is refused.
 func (d *duty) withhold(away []flex.Unavailability) *flex.Refusal {
