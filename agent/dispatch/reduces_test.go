@@ -39,3 +39,18 @@ func TestWhatOnlyMakesADutySmallerIsTakenWhateverIsDeclared(t *testing.T) {
 		}
 	}
 }
+
+// The same through admission: less is taken while the asset is declared away,
+// more is not.
+func TestAReductionIsAdmittedUnderADeclaration(t *testing.T) {
+	gone := []flex.Unavailability{away("a", 0, 9*time.Hour)}
+	for _, tc := range []struct{ asked, want flex.Watts }{{3000, 3000}, {6000, 5000}} {
+		old := Admit(offer(nil), Context{Now: stampAt(noon)}).Records[0]
+		v := Admit(offer(func(o *flex.Offer) {
+			o.Instruction.Revision, o.Instruction.Capacity, o.Instruction.Content = 2, tc.asked, "c2"
+		}), Context{Now: stampAt(noon), Away: gone, Existing: &old})
+		if len(v.Records) != 1 || len(v.Records[0].Shares) != 1 || v.Records[0].Shares[0].Power != tc.want {
+			t.Errorf("asked %v: %+v", tc.asked, v.Records)
+		}
+	}
+}
