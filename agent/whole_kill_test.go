@@ -83,7 +83,7 @@ func TestAKillInTheMiddleCostsNoWatts(t *testing.T) {
 func kills(t *testing.T) int {
 	text := os.Getenv("FLEXD_KILLS")
 	if text == "" {
-		return 20
+		return 15
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
@@ -144,32 +144,53 @@ func TestKillAtRandomMoments(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var sending sync.WaitGroup
 	sending.Go(func() { op.run(ctx) })
+	began := time.Now()
+	var lives []life
 	for range n {
-		time.Sleep(time.Duration(100+dice.IntN(2600)) * time.Millisecond) // the moment is the point of the test
+		time.Sleep(time.Duration(100+dice.IntN(4000)) * time.Millisecond) // the moment is the point of the test
+		lives = append(lives, life{began, time.Now()})
 		s.kill()
 		s.process()
+		began = time.Now()
 	}
 	stop()
 	sending.Wait()
 	last := op.all[len(op.all)-1]
+	lives = append(lives, life{began, last.end.Add(time.Minute)})
 	s.await(time.Until(last.end)+10*time.Second, "nothing under control after the last window", func() bool { return time.Now().After(last.end) && !bat.Controlled() })
 	for _, x := range op.all {
 		s.await(20*time.Second, x.id+" has an end", func() bool { return s.final(x.id) != "" })
 	}
-	done, idle := 0, 0
+	done := 0
 	for _, x := range op.all {
-		if s.checkEnd(bat, x) {
+		switch {
+		case s.checkEnd(bat, x):
 			done++
-		} else {
-			idle++
+		case slices.ContainsFunc(lives, x.within):
+			t.Errorf("%s, %v to %v, was not carried out, although flexd was up for it", x.id, x.start.Format("05.0"), x.end.Format("05.0"))
 		}
 	}
-	t.Logf("%d instructions: %d completed, %d passed while flexd was down", len(op.all), done, idle)
-	if done < len(op.all)/2 {
-		t.Error("most of them should have been carried out")
-	}
+	t.Logf("%d of %d instructions were carried out, the others passed while flexd was killed", done, len(op.all))
 	s.checkNumbers()
 	quiet(t, bat, time.Second)
+}
+
+// life is the time from one start of the process to its kill.
+type life struct{ from, to time.Time }
+
+// within says whether the instruction could not but be carried out in l: 2.5 s
+// are enough for a start, a hand-back and a setpoint, on a busy machine too.
+func (x sent) within(l life) bool {
+	ready := l.from.Add(2500 * time.Millisecond)
+	begin := later(later(ready, x.start), x.accepted.Add(time.Second))
+	return !x.accepted.IsZero() && begin.Add(500*time.Millisecond).Before(x.end) && begin.Add(500*time.Millisecond).Before(l.to)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // final is the last word for an instruction.
