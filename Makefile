@@ -9,7 +9,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 SIZE_LIMIT = 20971520
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: help build demo test test-deps lint vuln fuzz cross unit bench soak ci clean
+.PHONY: help build demo test test-deps lint vuln fuzz cross unit bench soak mutants ci ci-mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -55,10 +55,16 @@ unit: ## check the systemd unit and its hardening, where systemd is
 bench: build ## print the figures of the README
 	@./scripts/bench.sh
 
+mutants: ## break one line at a time, and want a test to notice; SAMPLE=n tries n of them
+	@$(GO) run ./scripts/mutate -sample $(or $(SAMPLE),0)
+
 soak: ## kill -9 two hundred times (long)
 	FLEXD_KILLS=200 $(GO) test -run 'TestKill' -count=1 -timeout 60m -v ./agent
 
-ci: test-deps lint test unit cross ## what must be green before a change lands
+ci: test-deps lint test unit cross ci-mutants ## what must be green before a change lands
+
+ci-mutants:
+	@$(GO) run ./scripts/mutate -sample 10
 
 clean: ## remove what was built
 	rm -rf bin dist

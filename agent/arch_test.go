@@ -63,6 +63,7 @@ var arrows = map[string][]string{
 	"store/series":               {"-"},
 	"firmware":                   {"-"},
 	"systemd":                    {"-"},
+	"scripts/mutate":             {"-"},
 }
 
 // fences keep each outside library in the rooms that answer for it.
@@ -73,7 +74,7 @@ var fences = map[string][]string{
 	"github.com/golang-jwt/jwt/v5":        {"agent/trust", "agent/demo"},
 	"github.com/mochi-mqtt/server/v2":     {"agent/demo"},
 	"go.yaml.in/yaml/v3":                  {"agent/config", "agent/piclo", "drivers/regmap", "agent/relay"},
-	"os/exec":                             {"drivers/drivertest/foreign"}, // tests alone
+	"os/exec":                             {"drivers/drivertest/foreign", "scripts/mutate"}, // tests alone
 }
 
 // timeless packages take the instant as a parameter.

@@ -59,12 +59,12 @@ func (d *device) serve(c net.Conn) {
 		d.seen = append(d.seen, time.Now())
 		d.funcs = append(d.funcs, body[1])
 		d.units = append(d.units, body[0])
-		dead, code := d.dead[body[0]], d.codes[body[0]]
+		dead, code, latency := d.dead[body[0]], d.codes[body[0]], d.latency
 		d.mu.Unlock()
 		if dead {
 			continue
 		}
-		time.Sleep(d.latency)
+		time.Sleep(latency)
 		answer := slices.Clone(body[:6])
 		switch {
 		case code != 0:

@@ -225,6 +225,26 @@ func TestADeadUnitDoesNotKeepADeadConnection(t *testing.T) {
 	})
 }
 
+// Units that were silent before say nothing about the connection, however many
+// of them are asked in a row.
+func TestDeadUnitsInARowDoNotCostTheirNeighbourTheConnection(t *testing.T) {
+	d := &device{latency: 5 * time.Millisecond, dead: map[byte]bool{5: true, 6: true}}
+	bubble(t, d, Quirks{Timeout: time.Second}, func(t *testing.T, e *Endpoint) {
+		ask := func(units ...byte) {
+			for _, u := range units {
+				e.Do(t.Context(), readOf(u))
+				time.Sleep(2 * time.Minute) // past every pause
+			}
+		}
+		ask(1, 5, 1, 6, 1)
+		before := len(d.dials)
+		ask(5, 6, 1)
+		if n := len(d.dials) - before; n != 0 {
+			t.Errorf("%d connections more, want the one kept", n)
+		}
+	})
+}
+
 // While a device says that it is busy, its neighbours are served, and what was
 // asked of it keeps its order.
 func TestABusyUnitHoldsUpNobodyElse(t *testing.T) {
@@ -289,7 +309,7 @@ func TestAStopWaitsForOneTimeoutOfDeadNeighboursAtMost(t *testing.T) {
 					if _, err := e.Do(t.Context(), stop(u)); err != nil {
 						t.Error(err)
 					}
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(60 * time.Millisecond) // longer than the gap: only the linger keeps the line
 				}
 				if took := time.Since(began); took > timeout+500*time.Millisecond {
 					t.Errorf("unit %d was stopped after %s", u, took)
