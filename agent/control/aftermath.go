@@ -120,7 +120,7 @@ func (s *slot) look(ctx context.Context, a *aftermath) (late, ours bool, err err
 		raw, err := json.Marshal(detail{Target: a.told, Free: &freely{a.blind, a.controlled}})
 		if err == nil && s.after == a {
 			a.entry.Detail = raw
-			s.book.set(&a.entry)
+			s.book.set(&a.entry, false)
 		}
 		return false, false, nil
 	}
@@ -134,7 +134,7 @@ func (s *slot) late(a *aftermath, certain bool) {
 	e.Released = flex.Stamp{}
 	s.entry, s.stands, s.broke, s.after, s.belated = &e, true, true, nil, &belated{certain}
 	s.told, s.power = free(s.id()), 0
-	s.book.set(&e)
+	s.book.set(&e, true)
 	s.noteDue(time.Now())
 	s.unit.cut()
 	poke(s.unit.wake)

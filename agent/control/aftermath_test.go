@@ -26,8 +26,8 @@ func broken(t *testing.T, d *device, breaks bool) *rig {
 		count.Add(1)
 	}
 	time.Sleep(5*time.Second + time.Millisecond)
-	if d.controlled() || r.journal.open("bat") {
-		t.Errorf("at the end controlled %v, journal open %v", d.controlled(), r.journal.open("bat"))
+	if d.controlled() || r.c.Status()[0].Held {
+		t.Errorf("at the end controlled %v, held %v", d.controlled(), r.c.Status()[0].Held)
 	}
 	r.board.change(func(b *board) { b.running = nil })
 	return r

@@ -24,10 +24,11 @@ type Controller struct {
 	ready chan struct{}
 	once  sync.Once
 
-	life  context.Context // of the journal's writers: they outlive Run, for Shutdown
-	end   context.CancelFunc
-	books sync.WaitGroup
-	wear  *wear
+	life   context.Context // of the journal's writers: they outlive Run, for Shutdown
+	end    context.CancelFunc
+	books  sync.WaitGroup
+	keeper *keeper
+	wear   *wear
 
 	distrusts chan struct{} // they changed
 
@@ -61,6 +62,7 @@ func New(cfg Config) *Controller {
 	c.life, c.end = context.WithCancel(context.Background())
 	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
 	c.daily = &daily{zone: cfg.Zone, days: map[flex.DeviceID]*day{}}
+	c.keeper = newKeeper(c.life, cfg.Journal, c.log, &c.books)
 	byWire := map[string]*unit{}
 	for i, d := range cfg.Devices {
 		s := &slot{c: c, dev: d, told: free(d.ID()), served: map[flex.InstructionID]*served{}}
@@ -76,7 +78,7 @@ func New(cfg Config) *Controller {
 		}
 		u.slots = append(u.slots, s)
 		s.unit = u
-		s.book = &book{id: d.ID(), journal: cfg.Journal, log: c.log, life: c.life, owner: &c.books, wake: func() { poke(u.wake) }}
+		s.book = c.keeper.open(d.ID(), func() { poke(u.wake) })
 		c.slots = append(c.slots, s)
 		c.byID[d.ID()] = s
 	}

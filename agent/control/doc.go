@@ -24,9 +24,10 @@
 //
 // The planner never waits for a device or a disk. Each endpoint and unit has
 // one reconciler and one reader; a stop cuts into whatever they are waiting
-// for. Each device's journal is written by a goroutine of its own, so that a
-// disk that hangs changes no watts and delays no release: only the first write
-// on a device waits for one.
+// for. The journal is written by a goroutine of its own, all devices' entries in
+// one commit, so that a disk that hangs changes no watts and delays no release:
+// only the first write on a device waits for one, and not where what is found
+// on it was journaled before.
 //
 // It must never decide who gets how much, nor repeat a write because the watts
 // do not come.

@@ -327,19 +327,18 @@ type journal struct {
 	fail    bool
 	blind   bool // the journal cannot be read
 	hang    chan struct{}
-	slow    map[flex.DeviceID]chan struct{} // hangs for one device
+	takes   time.Duration // every commit
+	bad     flex.DeviceID // its entry cannot be written
 	commits int
 }
 
 func (j *journal) Commit(ctx context.Context, c flex.Changes) error {
 	j.mu.Lock()
-	hang := j.hang
-	for _, e := range c.JournalOpen {
-		if ch := j.slow[e.Device]; ch != nil {
-			hang = ch
-		}
-	}
+	hang, takes := j.hang, j.takes
 	j.mu.Unlock()
+	if takes > 0 && !sleep(ctx, takes) {
+		return ctx.Err()
+	}
 	if hang != nil {
 		select {
 		case <-hang:
@@ -349,7 +348,7 @@ func (j *journal) Commit(ctx context.Context, c flex.Changes) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.fail {
+	if j.fail || slices.ContainsFunc(c.JournalOpen, func(e flex.JournalEntry) bool { return e.Device == j.bad }) {
 		return errors.New("no space left on device")
 	}
 	j.commits++

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -10,131 +11,277 @@ import (
 	"flexd/agent/flex"
 )
 
-// book keeps one device's journal entry as it should be on disk. Whoever sets
-// it never waits: a goroutine of the book's own commits the latest state, and
+// gather is how long an entry that nobody waits for waits for others.
+const gather = 500 * time.Millisecond
+
+// keeper takes the books to the disk: all that have changed, in one commit.
+// Whoever changes one never waits; a goroutine of the keeper's own commits, and
 // ends when there is nothing left to commit.
-type book struct {
-	id      flex.DeviceID
+type keeper struct {
 	journal Journal
 	log     *slog.Logger
 	life    context.Context // ends with the Controller
 	owner   *sync.WaitGroup
-	wake    func() // the reconciler: the disk has caught up
+	now     chan struct{} // somebody waits
 
 	mu      sync.Mutex
-	want    *flex.JournalEntry
-	version uint64 // of want
-	opened  uint64 // version by which the entry, if any, was opened
-	done    uint64 // version that is on disk
+	books   []*book
+	due     time.Time // of the next commit
 	writing bool
-	failing time.Time // since when commits fail
+}
+
+// book is one device's journal entry as it should be on disk.
+type book struct {
+	id   flex.DeviceID
+	k    *keeper
+	wake func() // the reconciler: the disk has caught up
+
+	// Guarded by the keeper's lock.
+	want    *flex.JournalEntry
+	version uint64             // of want
+	opened  uint64             // version by which the entry, if any, was opened
+	done    uint64             // version that is on disk
+	disk    *flex.JournalEntry // the open entry that is certainly on disk
+	sending bool               // a commit is under way
+	failing time.Time          // since when commits fail
+}
+
+func newKeeper(life context.Context, journal Journal, log *slog.Logger, owner *sync.WaitGroup) *keeper {
+	return &keeper{journal: journal, log: log, life: life, owner: owner, now: make(chan struct{}, 1)}
+}
+
+func (k *keeper) open(id flex.DeviceID, wake func()) *book {
+	b := &book{id: id, k: k, wake: wake}
+	k.books = append(k.books, b)
+	return b
 }
 
 // set replaces what should be on disk; nil closes the entry. It gives the
-// version to wait for.
-func (b *book) set(e *flex.JournalEntry) uint64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+// version to wait for. An entry for which somebody waits is committed at once.
+func (b *book) set(e *flex.JournalEntry, waits bool) uint64 {
+	k := b.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	b.version++
 	if e != nil {
 		c := *e
 		c.For, c.Intent = slices.Clone(e.For), slices.Clone(e.Intent)
 		if b.want == nil || !b.want.Released.At.IsZero() {
 			b.opened = b.version
+			if b.disk != nil && !b.sending && sameFound(b.disk.Snapshot, c.Snapshot) {
+				b.opened = b.done // it never left the disk
+			}
 		}
 		e = &c
 	}
 	b.want = e
-	if !b.writing {
-		b.writing = true
-		b.owner.Go(b.write)
+	if at := time.Now().Add(gather); !k.writing || k.due.After(at) {
+		k.due = at
+	}
+	if !k.writing {
+		k.writing = true
+		k.owner.Go(k.write)
+	}
+	if waits {
+		poke(k.now)
 	}
 	return b.version
 }
 
+// sameFound tells whether two snapshots would be restored alike.
+func sameFound(a, b flex.Snapshot) bool {
+	return a.Endpoint == b.Endpoint && a.Unit == b.Unit && a.Serial == b.Serial && a.Map == b.Map && a.Controlled == b.Controlled &&
+		slices.EqualFunc(a.Registers, b.Registers, sameRegister)
+}
+
 // found is the entry as the disk has it, at start.
 func (b *book) found(e flex.JournalEntry) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.k.mu.Lock()
+	defer b.k.mu.Unlock()
 	b.want = &e
+	b.landed(page{b, &e, b.version}, nil)
+}
+
+// landed notes what became of a commit; the lock is held. After one that
+// failed nobody knows what is on disk.
+func (b *book) landed(p page, err error) {
+	b.sending, b.disk = false, nil
+	if err != nil {
+		if b.failing.IsZero() {
+			b.failing = time.Now()
+			b.k.log.Error("cannot write the journal, no new control until it can", "device", b.id, "error", err)
+		}
+		return
+	}
+	b.done, b.failing = p.version, time.Time{}
+	if p.want != nil && p.want.Released.At.IsZero() {
+		b.disk = p.want
+	}
 }
 
 // covered tells whether an entry is open and on disk: only then may the
 // device be written.
 func (b *book) covered() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.k.mu.Lock()
+	defer b.k.mu.Unlock()
 	return b.want != nil && b.done >= b.opened
+}
+
+// stale tells whether the disk names a setpoint that is not ours any more.
+func (b *book) stale() bool {
+	b.k.mu.Lock()
+	defer b.k.mu.Unlock()
+	return b.done < b.version && b.disk != nil && len(b.disk.Intent) > 0
 }
 
 // reached tells whether a version is on disk.
 func (b *book) reached(v uint64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.k.mu.Lock()
+	defer b.k.mu.Unlock()
 	return b.done >= v
 }
 
 // settled tells whether everything is on disk.
-func (b *book) settled() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.done == b.version
+func (k *keeper) settled() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !slices.ContainsFunc(k.books, func(b *book) bool { return b.done != b.version })
 }
 
+// hurry commits at once what waits for company.
+func (k *keeper) hurry() { poke(k.now) }
+
 // failingSince is when commits began to fail, zero when they do not.
-func (b *book) failingSince() time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.failing
+func (k *keeper) failingSince() (since time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, b := range k.books {
+		since = sooner(since, b.failing)
+	}
+	return since
 }
 
 // write commits until the disk has the latest state, or life ends.
-func (b *book) write() {
+func (k *keeper) write() {
 	var wait time.Duration
-	for {
-		changes, version, more := b.next()
-		if !more {
-			return
-		}
-		err := b.journal.Commit(b.life, changes)
-		if b.life.Err() != nil {
-			b.stop()
-			return
-		}
-		b.mu.Lock()
+	for k.gathered() {
+		err := k.commit(k.take())
 		if err == nil {
-			b.done, b.failing, wait = version, time.Time{}, 0
-		} else if b.failing.IsZero() {
-			b.failing = time.Now()
-			b.log.Error("cannot write the journal, no new control until it can", "device", b.id, "error", err)
+			wait = 0
+			continue
 		}
-		b.mu.Unlock()
-		b.wake()
-		if err != nil && !sleep(b.life, grow(&wait, retryMin, retryMax)) {
-			b.stop()
-			return
+		if k.life.Err() != nil || !sleep(k.life, grow(&wait, retryMin, retryMax)) {
+			break
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.writing = false
+}
+
+// gathered waits until something must be committed, and tells whether there is.
+func (k *keeper) gathered() bool {
+	for {
+		k.mu.Lock()
+		open := slices.ContainsFunc(k.books, func(b *book) bool { return b.done != b.version })
+		left := time.Until(k.due)
+		k.writing = open
+		k.mu.Unlock()
+		if !open || k.life.Err() != nil {
+			return false
+		}
+		if left <= 0 {
+			return true
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-k.life.Done():
+		case <-t.C:
+		case <-k.now:
+			t.Stop()
+			return true
 		}
 	}
 }
 
-func (b *book) stop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.writing = false
+// page is one book on its way to the disk.
+type page struct {
+	of      *book
+	want    *flex.JournalEntry
+	version uint64
 }
 
-// next is what to commit now.
-func (b *book) next() (flex.Changes, uint64, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.done == b.version {
-		b.writing = false
-		return flex.Changes{}, 0, false
+// take gives all that is not on disk.
+func (k *keeper) take() []page {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []page
+	for _, b := range k.books {
+		if b.done != b.version {
+			b.sending = true
+			out = append(out, page{b, b.want, b.version})
+		}
 	}
-	if b.want == nil {
-		return flex.Changes{JournalClose: []flex.DeviceID{b.id}}, b.version, true
+	k.due = time.Now().Add(gather)
+	return out
+}
+
+// commit writes pages together. Where that fails each goes alone, so that one
+// that cannot be written stands in nobody's way.
+func (k *keeper) commit(pages []page) error {
+	var ch flex.Changes
+	for _, p := range pages {
+		if p.want == nil {
+			ch.JournalClose = append(ch.JournalClose, p.of.id)
+			continue
+		}
+		ch.JournalOpen = append(ch.JournalOpen, *p.want)
 	}
-	return flex.Changes{JournalOpen: []flex.JournalEntry{*b.want}}, b.version, true
+	err := k.journal.Commit(k.life, ch)
+	if err != nil && len(pages) > 1 && k.life.Err() == nil {
+		err = nil
+		for i := range pages {
+			if e := k.commit(pages[i : i+1]); e != nil {
+				err = e
+			}
+		}
+		return err
+	}
+	k.landed(pages, err)
+	return err
+}
+
+// landed notes what became of a commit.
+func (k *keeper) landed(pages []page, err error) {
+	if k.life.Err() != nil {
+		return
+	}
+	k.mu.Lock()
+	for _, p := range pages {
+		p.of.landed(p, err)
+	}
+	k.mu.Unlock()
+	for _, p := range pages {
+		p.of.wake()
+	}
+}
+
+// uncoveredAfter is from when on a start that waits for the disk is an alarm.
+const uncoveredAfter = time.Second
+
+// tellUncovered says that a device is to be controlled and is not, since what
+// was found on it is not on disk; mu is held.
+func (s *slot) tellUncovered(now time.Time) {
+	waits := s.entry != nil && !s.stands && s.block == nil && s.cmd.control().Order != flex.OrderNone && !s.book.covered()
+	switch {
+	case !waits && !s.uncovered.IsZero():
+		s.uncovered = time.Time{}
+		s.noteClear(CodeStoreFailing)
+	case waits && s.uncovered.IsZero():
+		s.uncovered = now
+	case waits && now.Sub(s.uncovered) >= uncoveredAfter:
+		s.c.cfg.Health.Raise(CodeStoreFailing, string(s.id()), fmt.Sprintf("%s is not controlled yet: the state found on it is not on disk; check the disk", s.id()))
+	}
 }
 
 // grow doubles a wait within bounds.

@@ -255,6 +255,7 @@ func (s *slot) sweep(running []flex.Dispatch) {
 	if s.due.Load() && s.dueFor(time.Now()) >= owedAfter {
 		s.raiseOwed()
 	}
+	s.tellUncovered(time.Now())
 	s.freshDay(time.Now())
 	for id, v := range s.served {
 		if !v.engaged && !slices.ContainsFunc(running, func(d flex.Dispatch) bool { return d.ID == id }) {

@@ -220,7 +220,10 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 		return prepare, s.blockTo
 	case s.entry == nil:
 		return prepare, s.retryAt
-	case !asked || !s.book.covered():
+	case !asked:
+		return rest, time.Time{}
+	case !s.book.covered():
+		s.c.keeper.hurry()
 		return rest, time.Time{}
 	}
 	return s.nextWrite(want, now)
@@ -230,10 +233,10 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 func (s *slot) drop() {
 	s.entry = nil
 	if s.after != nil {
-		s.book.set(&s.after.entry)
+		s.book.set(&s.after.entry, false)
 		return
 	}
-	s.book.set(nil)
+	s.book.set(nil, false)
 }
 
 // nextLook is for a device that is free.

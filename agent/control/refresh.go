@@ -226,7 +226,7 @@ func (s *slot) noteIntent(t flex.Target, rec flex.Receipt) {
 	s.entry, s.clearing = &e, 0
 	if now := time.Now(); fresh || moved && now.Sub(s.journal) >= intentEvery {
 		s.journal = now
-		s.book.set(&e)
+		s.book.set(&e, false)
 	}
 }
 
@@ -239,7 +239,7 @@ func (s *slot) unprove(t flex.Target, now time.Time) {
 	e.Intent = nil
 	describe(&e, t)
 	s.entry = &e
-	s.clearing, s.clearTo = s.book.set(&e), now.Add(clearAtMost)
+	s.clearing, s.clearTo = s.book.set(&e, true), now.Add(clearAtMost)
 }
 
 // doPrepare journals what is found, ahead of the first write.
@@ -270,7 +270,10 @@ func (s *slot) doPrepare(ctx context.Context) {
 		s.own.yielded = false
 		s.entry = &flex.JournalEntry{Device: s.id(), Snapshot: snap, Opened: s.c.cfg.Stamp(), For: slices.Clone(s.cmd.ready)}
 		s.journal = time.Now()
-		s.book.set(s.entry)
+		v := s.book.set(s.entry, s.cmd.control().Order != flex.OrderNone)
+		if s.book.stale() {
+			s.clearing, s.clearTo = v, s.journal.Add(clearAtMost)
+		}
 	}
 }
 

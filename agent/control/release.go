@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,7 +46,7 @@ func (s *slot) released(rec flex.Receipt) {
 	s.c.log.Info("a device is handed back", "device", s.id(), "for", s.entry.For, "foreign", rec.Foreign)
 	kept := s.watch(*s.entry, time.Now())
 	s.entry = nil
-	s.book.set(kept)
+	s.book.set(kept, false)
 	s.stands, s.unsure, s.lost, s.suspect = false, false, false, false
 	s.told, s.power, s.proof = free(s.id()), 0, flex.Proof{}
 	s.deliver, s.badSince, s.changed, s.sentAt = nil, time.Time{}, time.Time{}, time.Time{}
@@ -188,9 +187,10 @@ func (c *Controller) settled(ctx context.Context) bool {
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		if !slices.ContainsFunc(c.slots, func(s *slot) bool { return !s.book.settled() }) && c.wear.settled() {
+		if c.keeper.settled() && c.wear.settled() {
 			return true
 		}
+		c.keeper.hurry()
 		select {
 		case <-ctx.Done():
 			return false

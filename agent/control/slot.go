@@ -87,6 +87,7 @@ type slot struct {
 	clearing   uint64 // version of the journal that a changed cap waits for
 	clearTo    time.Time
 	journal    time.Time // when the intent was last given to the book
+	uncovered  time.Time // since when it is to be controlled, and what was found is not on disk
 	proof      flex.Proof
 	sentAt     time.Time // last write
 	changed    time.Time // last change that delivery is judged from

@@ -121,10 +121,7 @@ func withheld(t flex.Target) flex.Target {
 // storeFails tells whether the store has failed for so long that everything
 // must be handed back.
 func (c *Controller) storeFails(now time.Time) bool {
-	failing := c.cfg.Board.StoreFailing()
-	for _, s := range c.slots {
-		failing = failing || !s.book.failingSince().IsZero()
-	}
+	failing := c.cfg.Board.StoreFailing() || !c.keeper.failingSince().IsZero()
 	switch {
 	case !failing:
 		if !c.storeBad.IsZero() {
