@@ -97,7 +97,7 @@ func TestADeviceChangedByOthersIsLeftAloneAndTheEntryCloses(t *testing.T) {
 		d.set(func(d *device) { d.left = true })
 		r.board.change(func(b *board) { b.running[0].StopAt = time.Now() })
 		time.Sleep(time.Second)
-		if p := r.c.Progress()["i1"]; !p.Released || r.journal.open("bat") || !r.alarms.is("foreign_write bat") {
+		if p := r.c.Progress()["i1"]; !p.Released || len(p.Left) != 1 || r.journal.open("bat") || !r.alarms.is("foreign_write bat") {
 			t.Errorf("progress %+v, journal open %v", p, r.journal.open("bat"))
 		}
 		r.kill()

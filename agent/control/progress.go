@@ -122,6 +122,9 @@ func (s *slot) account(sums map[flex.InstructionID]*account) {
 func (a *account) served(v *served) {
 	p := &a.p
 	p.Engaged = p.Engaged || v.engaged
+	if v.left != "" {
+		p.Left = append(p.Left, v.left)
+	}
 	p.FirstWrite = sooner(p.FirstWrite, v.first)
 	p.ReleasedAt = later(p.ReleasedAt, v.released)
 	if v.first.IsZero() && v.echo.IsZero() {

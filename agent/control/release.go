@@ -43,7 +43,13 @@ func (s *slot) released(rec flex.Receipt) {
 	if at.IsZero() {
 		at = time.Now().UTC()
 	}
-	s.c.log.Info("a device is handed back", "device", s.id(), "for", s.entry.For, "foreign", rec.Foreign)
+	left := ""
+	if rec.Foreign {
+		left = fmt.Sprintf("%s: %s", s.id(), problems(rec.Problems))
+		s.c.log.Warn("a device is left as others have set it, and not handed back as it was found", "device", s.id(), "for", s.entry.For, "what", problems(rec.Problems))
+	} else {
+		s.c.log.Info("a device is handed back", "device", s.id(), "for", s.entry.For)
+	}
 	kept := s.watch(*s.entry, time.Now())
 	s.entry = nil
 	s.book.set(kept, false)
@@ -61,7 +67,7 @@ func (s *slot) released(rec flex.Receipt) {
 	s.worked()
 	for _, v := range s.served {
 		if v.engaged {
-			v.engaged, v.released = false, at
+			v.engaged, v.released, v.left = false, at, left
 		}
 	}
 	for _, code := range []string{CodeReleaseOwed, CodeNotDelivering, CodeDeviceFailed, CodeForeignWrite, CodeDeviceReverted} {

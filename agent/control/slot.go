@@ -107,6 +107,7 @@ type served struct {
 	acting   time.Time
 	deliver  time.Time
 	released time.Time
+	left     string // what others had changed, where it was not put back
 }
 
 func (s *slot) id() flex.DeviceID { return s.dev.ID() }

@@ -147,7 +147,16 @@ func followActive(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) 
 	if !rec.StopAt.IsZero() && rec.StopAt.Equal(end) {
 		return closeStopped(rec, fact)
 	}
-	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: "the window is over and every device is handed back" + meanwhile(rec)})
+	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: handedBack(p) + meanwhile(rec)})
+}
+
+// handedBack says of the devices what was seen: what others had changed was
+// left to them, and is free of us without being as it was found.
+func handedBack(p flex.Progress) string {
+	if len(p.Left) == 0 {
+		return "the window is over and every device is handed back"
+	}
+	return "the window is over; left as others have set it, and not put back: " + strings.Join(p.Left, "; ")
 }
 
 // meanwhile is for how long each condition held, so that the final word is no

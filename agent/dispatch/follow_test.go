@@ -133,3 +133,13 @@ func TestFollow(t *testing.T) {
 		})
 	}
 }
+
+// What others had changed was left to them: nobody says that it was handed back.
+func TestWhatWasLeftToOthersIsNotToldAsHandedBack(t *testing.T) {
+	for _, left := range [][]string{nil, {"bat1: register 40259 is 2, found 0"}} {
+		got := handedBack(flex.Progress{Released: true, Left: left})
+		if told := strings.Contains(got, "handed back"); told != (left == nil) || left != nil && !strings.Contains(got, left[0]) {
+			t.Errorf("%v: %s", left, got)
+		}
+	}
+}

@@ -24,7 +24,10 @@ type Progress struct {
 	// it; true as well when none was ever written.
 	Released   bool      `json:"released,omitempty"`
 	ReleasedAt time.Time `json:"released_at,omitzero"`
-	Overridden bool      `json:"overridden,omitempty"` // a hold outranks it now
+	// Left are devices that were not handed back as they were found, since
+	// others had changed them: which, and what stands there.
+	Left       []string `json:"left,omitempty"`
+	Overridden bool     `json:"overridden,omitempty"` // a hold outranks it now
 	// Yielded are devices that are left to somebody else who writes to them.
 	Yielded  []DeviceID `json:"yielded,omitempty"`
 	Observed bool       `json:"observed,omitempty"` // control: observe

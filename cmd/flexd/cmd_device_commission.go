@@ -108,6 +108,6 @@ func commissionText(w io.Writer, c local.Commissioning) {
 	case c.Proven:
 		fmt.Fprintf(w, "%s is commissioned: the record is signed and stored\n", c.Device)
 	default:
-		fmt.Fprintf(w, "%s is not proven: the record is signed and stored, mend what it says and try again\n", c.Device)
+		fmt.Fprintf(w, "%s is NOT commissioned: the record is signed and stored with what was found, mend that and try again\n", c.Device)
 	}
 }

@@ -173,7 +173,7 @@ func TestACommissioningIsFollowedToItsEnd(t *testing.T) {
 		out    string
 	}{
 		{"proven", &workshop{proven: true}, &bench{}, "yes\n", "", "record is signed"},
-		{"not proven", &workshop{}, &bench{yes: true}, "", "not proven", "mend what it says"},
+		{"not proven", &workshop{}, &bench{yes: true}, "", "not proven", "bat1 is NOT commissioned"},
 		{"not wanted", &workshop{}, &bench{}, "no\n", "nothing was done", ""},
 		{"refused by the agent", &workshop{}, &bench{yes: true, percent: 50}, "", "20 %", ""},
 		{"the record", &workshop{}, &bench{show: true}, "", "", "bat1 is commissioned"},
