@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	"flexd/agent/config"
@@ -129,15 +128,12 @@ func (d *drill) really(ctx context.Context, o *options, id flex.AssetID, power f
 		return err
 	}
 	c := o.agent()
-	was, err := givesNow(ctx, c, id)
-	if err != nil {
-		return err
-	}
 	name, err := c.Drill(ctx, local.DrillOrder{Asset: id, Import: d.takes, Percent: d.percent, Power: power, Seconds: int(length / time.Second)})
 	if err != nil {
 		return err
 	}
-	end, gave, err := watchDrill(ctx, o, c, name)
+	var moves moves
+	end, err := watchDrill(ctx, o, c, name, &moves)
 	if err != nil {
 		return err
 	}
@@ -147,69 +143,11 @@ func (d *drill) really(ctx context.Context, o *options, id flex.AssetID, power f
 	if err := verdict(end.Record); err != nil {
 		return err
 	}
-	return was.changed(gave, end.Record.Shares)
-}
-
-// before is what the devices of an asset gave ahead of a drill.
-type before struct {
-	power   flex.Watts // + towards the grid
-	known   bool       // every device told it
-	reduces bool       // generation, whose share is counted from what it gave
-}
-
-// givesNow looks at the devices of an asset.
-func givesNow(ctx context.Context, c *local.Client, id flex.AssetID) (was before, err error) {
-	st, err := c.Status(ctx)
-	if err != nil {
-		return was, err
-	}
-	for _, a := range st.Assets {
-		if a.ID != id {
-			continue
-		}
-		was.known = len(a.Devices) > 0
-		for _, d := range st.Devices {
-			if !slices.Contains(a.Devices, d.ID) {
-				continue
-			}
-			if d.Reading == nil || d.Reading.Power == nil {
-				was.known = false
-				return was, nil
-			}
-			was.power += *d.Reading.Power
-			was.reduces = was.reduces || d.Role == flex.RolePV
-		}
-	}
-	return was, nil
-}
-
-// changed is nil where the power went at least half of the way from what it was
-// to what was asked: a device that ignores its setpoint may give by chance what
-// is near it.
-func (was before) changed(gave *flex.Watts, shares []flex.AssetShare) error {
-	var asked flex.Watts
-	for _, s := range shares {
-		asked += s.Power
-	}
-	if was.reduces {
-		asked += was.power
-	}
-	way := asked - was.power
-	switch {
-	case !was.known:
-		return fmt.Errorf("not every device told its power before the drill: whether it changed is not known")
-	case gave == nil:
-		return fmt.Errorf("no power was measured while it ran: whether it changed is not known")
-	case way.Abs() < max(asked.Abs()/10, 50):
-		return fmt.Errorf("the devices gave %v before and %v were asked: that proves nothing, choose another --power", was.power, asked)
-	case way > 0 && *gave-was.power < way/2, way < 0 && *gave-was.power > way/2:
-		return fmt.Errorf("the devices gave %v before and %v while %v were asked: the power did not change as asked", was.power, *gave, asked)
-	}
-	return nil
+	return moves.verdict()
 }
 
 // drillMargin is how long after its window a drill may take to be handed back.
-const drillMargin = 5 * time.Minute
+const drillMargin = 2 * time.Minute
 
 func orFor(d time.Duration) time.Duration {
 	if d == 0 {
@@ -218,10 +156,10 @@ func orFor(d time.Duration) time.Duration {
 	return d
 }
 
-// watchDrill tells each step until the last one, and gives what was measured
-// last while it ran. After Ctrl-C the drill is stopped, and its end is waited
-// for; it ends in any case, a while after the window.
-func watchDrill(ctx context.Context, o *options, c *local.Client, id flex.InstructionID) (d local.Detail, gave *flex.Watts, err error) {
+// watchDrill tells each step until the last one, and follows what the devices
+// give. After Ctrl-C the drill is stopped, and its end is waited for; it ends in
+// any case, a while after the window.
+func watchDrill(ctx context.Context, o *options, c *local.Client, id flex.InstructionID, m *moves) (d local.Detail, err error) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	ask, stop, told := ctx, ctx.Done(), 0
@@ -230,24 +168,24 @@ func watchDrill(ctx context.Context, o *options, c *local.Client, id flex.Instru
 		switch {
 		case err != nil && ask == ctx && ctx.Err() != nil: // Ctrl-C: the stop follows
 		case err != nil && ask.Err() != nil:
-			return d, gave, fmt.Errorf("the drill has not ended %v after the stop, it is %s: `flexd show %s` tells", handBackLimit, d.Record.State, id)
+			return d, fmt.Errorf("the drill has not ended %v after the stop, it is %s: `flexd show %s` tells", handBackLimit, d.Record.State, id)
 		case err != nil:
-			return d, gave, err
+			return d, err
 		default:
 			d = now
-			if p := d.Progress; p != nil && p.Measured != nil && d.Record.State == flex.Active {
-				gave = p.Measured
-			}
 			for _, s := range d.Record.Steps[min(told, len(d.Record.Steps)):] {
 				fmt.Fprintf(o.err, "%s  TEST %s %s %s\n", fine(s.Fact.At), id, s.State, s.Text)
 			}
 			told = max(told, len(d.Record.Steps))
 			if d.Record.State.Final() {
-				return d, gave, nil
+				return d, nil
 			}
 			if end := d.Record.Window.End; !end.IsZero() && time.Since(end) > drillMargin {
-				return d, gave, fmt.Errorf("the drill has not ended %v after its window, it is %s: %s; `flexd show %s` tells", drillMargin, d.Record.State, d.Record.Text, id)
+				return d, fmt.Errorf("the drill has not ended %v after its window, it is %s: %s; `flexd show %s` tells", drillMargin, d.Record.State, d.Record.Text, id)
 			}
+		}
+		if st, err := c.Status(ask); err == nil {
+			m.see(st.Devices, id, d.Record.Window.Start)
 		}
 		select {
 		case <-tick.C:
@@ -258,7 +196,7 @@ func watchDrill(ctx context.Context, o *options, c *local.Client, id flex.Instru
 			defer cancel()
 			ask = later
 			if err := c.Post(ask, "/v1/stop", local.Order{ID: id}, nil); err != nil {
-				return d, gave, fmt.Errorf("cannot stop it, it ends by itself at %s: %w", d.Record.Window.End.Format(time.TimeOnly), err)
+				return d, fmt.Errorf("cannot stop it, it ends by itself at %s: %w", d.Record.Window.End.Format(time.TimeOnly), err)
 			}
 		}
 	}
