@@ -39,6 +39,18 @@ func TestADrillMovesTheDevicesAndIsMarkedAsATest(t *testing.T) {
 	}
 }
 
+// A dead battery passes no drill although the house happens to take what is
+// asked of it.
+func TestADeadBatteryPassesNoDrill(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{PctSF: -2, IgnoresControl: true})}, load: 970})
+	s.inside()
+	out, code := s.command("drill", "z8mpC6x", "--real", "--power", "1 kW", "--for", "10s", "--yes")
+	if code != 1 || !strings.Contains(out, "bat1 gave 970 W before and 1 kW was asked of it") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
 // A device that does the opposite of what it is told is handed back within
 // 5 s, the drill fails and says why, and the device stays free until a person
 // lets it be controlled again.
