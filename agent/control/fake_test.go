@@ -41,6 +41,7 @@ type device struct {
 	vanish    int  // so many applies are not done and reported as uncertain
 	stuck     bool // applies alone are not answered until ctx ends
 	refuses   error
+	half      error      // the setpoint is in, what follows it is refused
 	sun       flex.Watts // of a pv
 	left      bool       // a release finds it changed by others
 	intents   [][]flex.Register
@@ -206,6 +207,9 @@ func (d *device) Apply(ctx context.Context, t flex.Target) (flex.Receipt, error)
 		d.until = now.Add(min(t.Revert, d.short))
 	}
 	d.applies, d.powers = append(d.applies, now), append(d.powers, w)
+	if d.half != nil {
+		return flex.Receipt{Device: d.id, Sent: now}, d.half
+	}
 	if d.audit != nil {
 		d.audit(true)
 	}

@@ -31,9 +31,9 @@ func TestAStopCutsIntoAHangingWrite(t *testing.T) {
 		r.board.change(func(b *board) { b.running[0].Shares[0].Power = 6000 })
 		time.Sleep(time.Second)
 		r.board.change(func(b *board) { b.running[0].StopAt = time.Now() })
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(cutAfter + 50*time.Millisecond)
 		if p := r.c.Progress()["i1"]; d.controlled() || !p.Released {
-			t.Errorf("controlled %v, progress %+v: not released within 200 ms", d.controlled(), p)
+			t.Errorf("controlled %v, progress %+v: not released within 150 ms", d.controlled(), p)
 		}
 		r.kill()
 	})
@@ -49,7 +49,7 @@ func TestAHangingDeviceDelaysNoNeighbourOnItsUnit(t *testing.T) {
 		})
 		time.Sleep(time.Second)
 		r.board.change(func(bd *board) { bd.running[0].StopAt = time.Now() })
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(cutAfter + 50*time.Millisecond)
 		if a.controlled() {
 			t.Error("the write that hangs on b delays the release of a")
 		}
