@@ -1,0 +1,191 @@
+package house
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows says which of our packages each room may import besides the
+// leaves. A room that is not listed is a fault: a new one states its arrows
+// here.
+var arrows = map[string][]string{
+	"cmd/flexd":                  {"agent", "agent/clock", "agent/config", "agent/demo", "agent/flex", "agent/local", "agent/piclo", "agent/relay", "agent/shown", "agent/trust", "drivers", "drivers/regmap", "firmware", "systemd"},
+	"agent":                      {"*"},
+	"agent/flex":                 {"-"},
+	"agent/run":                  {"-"},
+	"agent/clock":                {"agent/flex", "agent/health"},
+	"agent/clock/clocktest":      {"-"},
+	"agent/health":               {"-"},
+	"agent/shown":                {"agent/flex"},
+	"agent/shown/golden":         {"agent/flex", "agent/shown"}, // tests alone
+	"agent/config":               {},
+	"agent/trust":                {},
+	"agent/ingress":              {},
+	"agent/piclo":                {"agent/trust"},
+	"agent/intake":               {},
+	"agent/relay":                {"agent/ingress"},
+	"agent/allocate":             {"agent/flex"},
+	"agent/dispatch":             {"agent/allocate"},
+	"agent/control":              {"agent/allocate"},
+	"agent/commission":           {"agent/trust"},
+	"agent/fleet":                {},
+	"agent/preflight":            {"agent/allocate"}, // the site as the planner sees it
+	"agent/local":                {},
+	"agent/meter":                {},
+	"agent/why":                  {"agent/allocate"},
+	"agent/demo":                 {"agent", "agent/config", "drivers/sim"},
+	"drivers":                    {"agent/flex", "drivers/modbus", "drivers/regmap", "drivers/sunspec"},
+	"drivers/regmap":             {"agent/flex", "drivers/modbus", "drivers/sunspec"}, // a map may count from a SunSpec model
+	"drivers/modbus":             {"-"},
+	"drivers/modbus/modbustest":  {"-"},
+	"drivers/sunspec":            {"agent/flex", "drivers/modbus"},
+	"drivers/sim":                {},
+	"drivers/drivertest":         {"agent/flex", "drivers/modbus", "drivers/modbus/modbustest"},
+	"drivers/drivertest/foreign": {"drivers/modbus"},
+	"drivers/drivertest/makers":  {"drivers/modbus"},
+	"store":                      {"agent/flex"},
+	"store/series":               {"-"},
+	"firmware":                   {"-"},
+	"systemd":                    {"-"},
+	"scripts/house":              {"-"},
+	"scripts/mutate":             {"-"},
+}
+
+// fences keep each outside library in the rooms that answer for it.
+var fences = map[string][]string{
+	"go.etcd.io/bbolt":                    {"store", "store/series"},
+	"github.com/goburrow/modbus":          {"drivers/modbus"},
+	"github.com/eclipse/paho.mqtt.golang": {"agent/fleet", "agent/relay"},
+	"github.com/golang-jwt/jwt/v5":        {"agent/trust", "agent/demo"},
+	"github.com/mochi-mqtt/server/v2":     {"agent/demo"},
+	"go.yaml.in/yaml/v3":                  {"agent/config", "agent/piclo", "drivers/regmap", "agent/relay"},
+	"os/exec":                             {"drivers/drivertest/foreign", "scripts/mutate"}, // tests alone
+}
+
+// uses keeps what opens a door, or ends the process, in few places.
+var uses = map[string][]string{
+	"net.Listen":              {"agent/ingress", "agent/relay", "agent/shared.go", "agent/demo", "drivers/sim", "drivers/drivertest/foreign", "drivers/drivertest/makers", "drivers/modbus/modbustest"},
+	"net.ListenConfig":        {"agent/local"},
+	"net/http.Server":         {"agent/ingress", "agent/local", "agent/relay", "agent/demo"},
+	"net/http.ListenAndServe": {},
+	"os.Exit":                 {"cmd/flexd/main.go", "scripts/mutate/main.go"},
+}
+
+// timeless rooms and files take the instant as a parameter.
+var timeless = []string{"agent/allocate", "agent/meter", "agent/flex",
+	"agent/dispatch/admit.go", "agent/dispatch/terms.go", "agent/dispatch/overlap.go", "agent/dispatch/stop.go", "agent/dispatch/calendar.go",
+	"agent/dispatch/follow.go", "agent/dispatch/step.go", "agent/dispatch/recover.go", "agent/dispatch/available.go", "agent/dispatch/pace.go",
+	"agent/control/tolerance.go", "agent/control/corridor.go"}
+
+// pure rooms do no input or output and start nothing.
+var pure = []string{"agent/flex", "agent/allocate", "agent/shown"}
+
+var product = Rules{Module: "flexd", Arrows: arrows, Below: "agent", Leaves: []string{"agent/flex", "agent/run", "agent/clock", "agent/health", "agent/shown"},
+	Never: []string{"agent/demo"}, Fences: fences, Uses: uses, Timeless: timeless, Pure: pure}
+
+var limits = Limits{FileLines: 500, FuncLines: 80, Fields: 20, Methods: 30, Params: 6, Branch: 20, Known: map[string]int{
+	"fields agent.Agent":                                  43,
+	"fields agent/config.Device":                          35,
+	"branches of agent/config.builder.device":             30,
+	"fields agent/control.Config":                         35,
+	"fields agent/control.Controller":                     33,
+	"parameters of agent/control.missText":                12,
+	"parameters of agent/control.Controller.count":        9,
+	"branches of agent/control.slot.account":              25,
+	"fields agent/control.slot":                           63,
+	"fields agent/demo.Asset":                             28,
+	"fields agent/dispatch.Engine":                        28,
+	"fields agent/flex.Record":                            38,
+	"fields agent/intake.Intake":                          34,
+	"parameters of agent/intake.Sync.assets":              9,
+	"branches of agent/relay.routes":                      25,
+	"branches of agent/shown/golden.fill":                 23,
+	"fields cmd/flexd.options":                            30,
+	"fields drivers.Config":                               27,
+	"branches of drivers/drivertest/makers.Fronius.takes": 23,
+	"fields drivers/drivertest/makers.SunSpecKind":        28,
+	"fields drivers/drivertest/makers.HuaweiOptions":      28,
+	"fields drivers/drivertest/makers.SigenergyOptions":   26,
+	"fields drivers/drivertest/makers.SolarEdgeOptions":   33,
+	"branches of drivers/drivertest/makers.Sungrow.judge": 23,
+	"branches of drivers/modbus.owner.land":               24,
+	"fields drivers/modbus.Stats":                         25,
+	"parameters of drivers/regmap.Device.writeAll":        9,
+	"branches of drivers/regmap.checker.point":            37,
+	"branches of drivers/regmap.checker.method":           31,
+	"branches of drivers/regmap.checker.step":             40,
+	"fields drivers/regmap.Point":                         30,
+	"branches of drivers/regmap.Device.reading":           24,
+	"branches of drivers/sunspec.flow.next":               38,
+	"branches of drivers/sunspec.methods":                 23,
+	"branches of drivers/sunspec.control.mine":            33,
+	"parameters of scripts/mutate.run":                    9,
+	"branches of store.pages.page":                        24,
+	"methods agent.Agent":                                 46,
+	"methods agent.view":                                  50,
+	"methods agent/allocate.work":                         41,
+	"methods agent/control.Controller":                    64,
+	"methods agent/control.slot":                          103,
+	"methods agent/demo.Market":                           53,
+	"methods agent/dispatch.Engine":                       81,
+	"methods agent/intake.Intake":                         81,
+	"methods agent/local.Client":                          35,
+	"methods agent/local.Socket":                          40,
+	"methods agent/piclo.Market":                          41,
+	"methods agent/piclo.Profile":                         74,
+	"methods drivers/regmap.Device":                       98,
+	"methods drivers/sunspec.Device":                      39,
+	"methods store.DB":                                    72,
+}}
+
+func tree(t *testing.T) Tree {
+	t.Helper()
+	all, err := Read(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestTheTreeKeepsItsRules(t *testing.T) {
+	all := tree(t)
+	for _, f := range slices.Concat(product.Check(all), Sleeping(all)) {
+		t.Error(f)
+	}
+}
+
+func TestNothingGrowsTooLarge(t *testing.T) {
+	for _, f := range limits.Check(tree(t)) {
+		t.Error(f)
+	}
+}
+
+// TestTheBinarysDependenciesAreKnown compares the modules in the binary with a
+// committed list, so that growth shows in review. UPDATE_DEPS=1 writes it.
+func TestTheBinarysDependenciesAreKnown(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}", "flexd/cmd/flexd")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	modules := strings.Fields(string(out))
+	slices.Sort(modules)
+	got := strings.Join(slices.Compact(modules), "\n") + "\n"
+	const file = "testdata/dependencies.txt"
+	if os.Getenv("UPDATE_DEPS") != "" {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the binary's modules are\n%s\nbut %s says\n%s\nweigh each new one, then run with UPDATE_DEPS=1", got, file, want)
+	}
+}
