@@ -24,8 +24,12 @@ func (db *DB) mostEvents() int { return int(min(mostEvents, max(64, db.max>>13))
 // touched.
 func (db *DB) foldEvents(tx *bbolt.Tx, now flex.Stamp) error {
 	b := tx.Bucket(bOutbox).Bucket([]byte(flex.StreamEvent))
-	if b == nil || b.Stats().KeyN <= db.mostEvents() {
+	sent := db.outbox.done(flex.StreamEvent)
+	if b == nil || b.Stats().KeyN-countUpto(b, sent) <= db.mostEvents() {
 		return nil
+	}
+	if err := deleteUpto(tx, flex.StreamEvent, sent); err != nil {
+		return err
 	}
 	kept, err := foldSame(b)
 	if err != nil {

@@ -80,7 +80,14 @@ func (db *DB) lead() {
 	calls := g.queue[:n:n]
 	g.queue = g.queue[n:]
 	g.mu.Unlock()
+	do, deleted := db.deletion()
+	if do != nil {
+		calls = append(calls, do)
+	}
 	verdicts := db.together(calls)
+	if do != nil && verdicts[n].err == nil && verdicts[n].panic == nil {
+		deleted()
+	}
 	g.mu.Lock()
 	if g.busy = len(g.queue) > 0; g.busy {
 		g.queue[0].news <- verdict{lead: true}

@@ -43,6 +43,7 @@ type DB struct {
 	ids  ulids
 
 	group   group
+	outbox  outbox
 	commits atomic.Uint64
 	changed atomic.Bool // since the last backup
 	aside   *asideList
@@ -235,8 +236,15 @@ func quarantine(path string) (string, error) {
 // opened: devices may be under a control that nobody remembers.
 func (db *DB) Lost() bool { return db.lost }
 
-// Close gives the file back; further calls fail.
+// Close deletes what is sent and gives the file back; further calls fail.
 func (db *DB) Close() error {
-	db.once.Do(func() { db.err = db.bolt.Close() })
+	db.once.Do(func() {
+		if do, _ := db.deletion(); do != nil {
+			if v := db.transact([]*call{do}); v.err != nil {
+				db.log.Warn("messages that were sent will be sent again", "error", v.err)
+			}
+		}
+		db.err = db.bolt.Close()
+	})
 	return db.err
 }

@@ -3,8 +3,14 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"flexd/agent/flex"
 )
@@ -40,6 +46,92 @@ func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
 	return db.foldEvents(tx, flex.Stamp{At: db.now().UTC(), Clock: flex.ClockHoldover})
 }
 
+// doneWithin is how long what is done waits for another change, with which it
+// is deleted at no cost. A process that dies before sends it again.
+const doneWithin = 3 * time.Second
+
+// outbox is what is done and not deleted yet: by stream, all up to a number.
+type outbox struct {
+	mu    sync.Mutex
+	upto  map[flex.Stream]uint64
+	timer *time.Timer
+}
+
+func (o *outbox) done(stream flex.Stream) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.upto[stream]
+}
+
+// deletion gives what deletes all that is done, nil when nothing is, and what
+// notes that it was deleted.
+func (db *DB) deletion() (do *call, deleted func()) {
+	o := &db.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.upto) == 0 {
+		return nil, nil
+	}
+	upto := maps.Clone(o.upto)
+	fn := func(tx *bbolt.Tx) error {
+		for stream, n := range upto {
+			if err := deleteUpto(tx, stream, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return &call{rank: deciding, fn: fn, news: make(chan verdict, 1)}, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		maps.DeleteFunc(o.upto, func(stream flex.Stream, n uint64) bool { return n == upto[stream] })
+	}
+}
+
+func deleteUpto(tx *bbolt.Tx, stream flex.Stream, upto uint64) error {
+	b := tx.Bucket(bOutbox).Bucket([]byte(stream))
+	if b == nil {
+		return nil
+	}
+	return deleteWhile(b, func(k, _ []byte) bool { return binary.BigEndian.Uint64(k) <= upto })
+}
+
+func countUpto(b *bbolt.Bucket, upto uint64) (n int) {
+	c := b.Cursor()
+	for k, _ := c.First(); k != nil && binary.BigEndian.Uint64(k) <= upto; k, _ = c.Next() {
+		n++
+	}
+	return n
+}
+
+// settleOutbox deletes what is done and found no company.
+func (db *DB) settleOutbox() {
+	o := &db.outbox
+	o.mu.Lock()
+	o.timer = nil
+	gone := len(o.upto) == 0
+	o.mu.Unlock()
+	if gone {
+		return
+	}
+	err := db.update(context.Background(), deciding, func(*bbolt.Tx) error { return nil })
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.upto) > 0 { // it failed, or something was done meanwhile
+		o.wait(db)
+	}
+}
+
+// wait has what is done deleted soon; mu is held.
+func (o *outbox) wait(db *DB) {
+	if o.timer == nil {
+		o.timer = time.AfterFunc(doneWithin, db.settleOutbox)
+	}
+}
+
 // Head gives the oldest n messages of a stream that are not done.
 func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Message, error) {
 	if err := ctx.Err(); err != nil {
@@ -52,7 +144,7 @@ func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Messa
 			return nil
 		}
 		c := b.Cursor()
-		for k, raw := c.First(); k != nil && len(out) < n; k, raw = c.Next() {
+		for k, raw := c.Seek(seqKey(db.outbox.done(stream) + 1)); k != nil && len(out) < n; k, raw = c.Next() {
 			var m flex.Message
 			if err := decode(k, raw, &m); err != nil {
 				db.skip(bOutbox, k, err)
@@ -65,15 +157,33 @@ func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Messa
 	return out, err
 }
 
-// Done deletes the messages of a stream up to and including a number.
+// Done tells that the messages of a stream up to and including a number are
+// sent. They are deleted with the next change of something else, or soon.
 func (db *DB) Done(ctx context.Context, stream flex.Stream, upto uint64) error {
-	return db.update(ctx, deciding, func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bOutbox).Bucket([]byte(stream))
-		if b == nil {
-			return nil
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	given := uint64(0) // the highest number so far
+	err := db.bolt.View(func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(bOutbox).Bucket([]byte(stream)); b != nil {
+			given = b.Sequence()
 		}
-		return deleteWhile(b, func(k, _ []byte) bool { return binary.BigEndian.Uint64(k) <= upto })
+		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("cannot read the outbox: %w", err)
+	}
+	o := &db.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if upto = min(upto, given); upto > o.upto[stream] {
+		if o.upto == nil {
+			o.upto = map[flex.Stream]uint64{}
+		}
+		o.upto[stream] = upto
+		o.wait(db)
+	}
+	return nil
 }
 
 // Waiting counts the messages of a stream that are not done.
@@ -81,7 +191,7 @@ func (db *DB) Waiting(stream flex.Stream) (int, error) {
 	n := 0
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		if b := tx.Bucket(bOutbox).Bucket([]byte(stream)); b != nil {
-			n = b.Stats().KeyN
+			n = b.Stats().KeyN - countUpto(b, db.outbox.done(stream))
 		}
 		return nil
 	})
