@@ -120,12 +120,16 @@ func all[T any](db *DB, bucket []byte) ([]T, error) {
 }
 
 // indexed lists what an index leads to, in its order, without what cannot be
-// read.
-func indexed[T any](db *DB, index, bucket []byte) ([]T, error) {
+// read. What is in have, by its key, is taken from there.
+func indexed[T any](db *DB, index, bucket []byte, have map[string]*T) ([]T, error) {
 	out := []T{}
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucket)
 		return tx.Bucket(index).ForEach(func(k, _ []byte) error {
+			if v, known := have[string(k)]; known {
+				out = append(out, *v)
+				return nil
+			}
 			var v T
 			if err := decode(k, b.Get(k), &v); err != nil {
 				db.skip(bucket, k, err)

@@ -199,7 +199,7 @@ func dump(t *testing.T, db *DB) string {
 	t.Helper()
 	records, err1 := db.Records(t.Context(), RecordQuery{})
 	journal, err2 := db.Journal(t.Context())
-	undecided, err3 := db.Undecided(t.Context())
+	undecided, err3 := db.Undecided(t.Context(), nil)
 	audit, err4 := db.Audit(t.Context(), time.Time{}, 0)
 	notices, err5 := db.OpenNotices(t.Context())
 	if err := firstError(err1, err2, err3, err4, err5); err != nil {

@@ -72,7 +72,7 @@ func (db *DB) OpenNotices(ctx context.Context) ([]flex.Notice, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return indexed[flex.Notice](db, bOpenNotices, bInbox)
+	return indexed[flex.Notice](db, bOpenNotices, bInbox, nil)
 }
 
 // Raw is the body of a notification as it came, while it is kept.

@@ -10,12 +10,17 @@ import (
 	"flexd/agent/flex"
 )
 
-// Undecided lists the offers that wait for a decision, oldest first.
-func (db *DB) Undecided(ctx context.Context) ([]flex.Offer, error) {
+// Undecided lists the offers that wait for a decision, oldest first. Those of
+// known, an earlier answer, are not read again: an offer never changes.
+func (db *DB) Undecided(ctx context.Context, known []flex.Offer) ([]flex.Offer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return indexed[flex.Offer](db, bUndecided, bOffers)
+	have := make(map[string]*flex.Offer, len(known))
+	for i := range known {
+		have[string(seqKey(known[i].Seq))] = &known[i]
+	}
+	return indexed(db, bUndecided, bOffers, have)
 }
 
 // LatestOffer is the newest offer of an instruction, decided or not; of one that
@@ -105,7 +110,7 @@ func (db *DB) marked(q RecordQuery) ([]flex.Record, error) {
 	if q.Owed {
 		index = bOwed
 	}
-	list, err := indexed[flex.Record](db, index, bRecords)
+	list, err := indexed[flex.Record](db, index, bRecords, nil)
 	out := list[:0]
 	for _, r := range list {
 		if (!q.Open || !r.State.Final()) && !came(r).Before(q.Since) {

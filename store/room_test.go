@@ -121,7 +121,7 @@ func carryOut(t *testing.T, db *DB) (used int64) {
 	t.Helper()
 	commit(t, db, flex.Changes{Offers: []flex.Offer{stop("the stop")}, Sightings: []flex.Sight{{Instruction: "the stop"}}})
 	commit(t, db, flex.Changes{Holds: []flex.Hold{hold("bat")}, JournalOpen: []flex.JournalEntry{{Device: "d"}}})
-	offers, err := db.Undecided(t.Context())
+	offers, err := db.Undecided(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

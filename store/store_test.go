@@ -57,7 +57,7 @@ func TestADecisionSurvivesWholeAfterReopening(t *testing.T) {
 	_ = db.Close()
 	db = mustOpen(t, path)
 	ctx := t.Context()
-	undecided, _ := db.Undecided(ctx)
+	undecided, _ := db.Undecided(ctx, nil)
 	rec, ok, _ := db.Record(ctx, "i1")
 	_, tomb, _ := db.Tombstone(ctx, "i9")
 	obs, _ := db.Obligations(ctx)
@@ -75,7 +75,7 @@ func TestADecisionSurvivesWholeAfterReopening(t *testing.T) {
 		t.Error("an orderly restart counts as lost")
 	}
 	commit(t, db, flex.Changes{Decided: []uint64{undecided[0].Seq}, JournalClose: []flex.DeviceID{"bat1"}, HoldsGone: []flex.AssetID{""}})
-	undecided, _ = db.Undecided(ctx)
+	undecided, _ = db.Undecided(ctx, nil)
 	journal, _ = db.Journal(ctx)
 	holds, _ = db.Holds(ctx)
 	if len(undecided)+len(journal)+len(holds) != 0 {
@@ -83,6 +83,23 @@ func TestADecisionSurvivesWholeAfterReopening(t *testing.T) {
 	}
 	if o, ok, err := db.LatestOffer("i1"); err != nil || !ok || o.Instruction.ID != "i1" {
 		t.Errorf("latest offer = %+v %v %v", o, ok, err)
+	}
+}
+
+func TestUndecidedOffersAreReadOnce(t *testing.T) {
+	db := mustOpen(t, state(t))
+	for _, id := range []flex.InstructionID{"a", "b"} {
+		commit(t, db, flex.Changes{Offers: []flex.Offer{{Instruction: flex.Instruction{ID: id}}}})
+	}
+	first, err := db.Undecided(t.Context(), nil)
+	if err != nil || len(first) != 2 {
+		t.Fatal(first, err)
+	}
+	first[0].Door, first[1].Door = "known", "known"
+	commit(t, db, flex.Changes{Decided: []uint64{first[0].Seq}, Offers: []flex.Offer{{Instruction: flex.Instruction{ID: "c"}}}})
+	next, err := db.Undecided(t.Context(), first)
+	if err != nil || len(next) != 2 || next[0].Instruction.ID != "b" || next[0].Door != "known" || next[1].Instruction.ID != "c" || next[1].Seq <= next[0].Seq {
+		t.Errorf("next are %+v, %v", next, err)
 	}
 }
 

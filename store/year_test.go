@@ -112,7 +112,7 @@ func admit(t *testing.T, db *DB, id flex.InstructionID) {
 	_, offered, err := db.LatestOffer(id)
 	_, known, err2 := db.Record(t.Context(), id)
 	_, stopped, err3 := db.Tombstone(t.Context(), id)
-	_, err4 := db.Undecided(t.Context())
+	_, err4 := db.Undecided(t.Context(), nil)
 	if err := firstError(err, err2, err3, err4); err != nil || offered || known || stopped {
 		t.Fatal(id, offered, known, stopped, err)
 	}

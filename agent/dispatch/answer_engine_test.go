@@ -309,7 +309,7 @@ func TestAChangeWaitsBesideWhatRuns(t *testing.T) {
 				if len(d) != 1 || d[0].Shares[0].Power != tc.power || d[0].Revision != tc.rev || led.said("i") != tc.said || m.heard() != tc.heard {
 					t.Errorf("%s: %+v, said %q, heard %q", name, d, led.said("i"), m.heard())
 				}
-				if left, _ := led.Undecided(t.Context()); len(left) != 0 || led.rec("i").Amend != nil {
+				if left, _ := led.Undecided(t.Context(), nil); len(left) != 0 || led.rec("i").Amend != nil {
 					t.Errorf("%s: %d offers left, %+v", name, len(left), led.rec("i").Amend)
 				}
 			})
@@ -337,7 +337,7 @@ func TestALaterChangeOvertakesOneThatWaits(t *testing.T) {
 		if rec := r.led.rec("i"); rec.Revision != 3 || rec.Shares[0].Power != 7000 || m.heard() != "accept i/1, accept i/3" {
 			t.Errorf("%+v, heard %q", rec, m.heard())
 		}
-		if left, _ := r.led.Undecided(t.Context()); len(left) != 0 {
+		if left, _ := r.led.Undecided(t.Context(), nil); len(left) != 0 {
 			t.Errorf("%d offers left", len(left))
 		}
 	})

@@ -22,8 +22,9 @@ func (e *Engine) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(offers, func(a, b flex.Offer) int { return cmp.Compare(a.Seq, b.Seq) })
-	for _, o := range offers {
+	copies := make(map[flex.InstructionID][]*flex.Offer, len(offers))
+	for i, o := range offers {
+		copies[o.Instruction.ID] = append(copies[o.Instruction.ID], &offers[i])
 		if o.Instruction.IsStop() && !forged(o) {
 			now := e.cfg.Wall.Stamp()
 			e.cfg.Board.StopNow(o.Instruction, earliest(sinceReceived(o, now).At, now.At))
@@ -33,7 +34,7 @@ func (e *Engine) decide(ctx context.Context) error {
 	before := e.waiting
 	e.waiting = map[flex.InstructionID]bool{}
 	for i, o := range byUrgency(offers) {
-		over := overtaken(o, offers)
+		over := overtaken(o, copies[o.Instruction.ID])
 		if now, _ := e.cfg.Wall.Now(); !over && e.rests(o, now) {
 			continue
 		}
@@ -100,11 +101,12 @@ func (e *Engine) decideOne(ctx context.Context, o flex.Offer, overtaken bool) (h
 	return false, nil
 }
 
-// overtaken tells whether a later offer changes the same instruction again. A
-// false copy overtakes nothing but another.
-func overtaken(o flex.Offer, offers []flex.Offer) bool {
-	return slices.ContainsFunc(offers, func(l flex.Offer) bool {
-		return l.Seq > o.Seq && l.Instruction.ID == o.Instruction.ID && (!forged(l) || forged(o)) && (forged(o) || !o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
+// overtaken tells whether a later one of an instruction's offers changes it
+// again. A false copy overtakes nothing but another.
+func overtaken(o flex.Offer, copies []*flex.Offer) bool {
+	return slices.ContainsFunc(copies, func(p *flex.Offer) bool {
+		l := *p
+		return l.Seq > o.Seq && (!forged(l) || forged(o)) && (forged(o) || !o.Instruction.HasRevision || l.Instruction.Revision >= o.Instruction.Revision)
 	})
 }
 
@@ -277,12 +279,17 @@ func (e *Engine) adopt(now flex.Stamp, recs ...flex.Record) {
 	}
 }
 
-func (e *Engine) undecided(ctx context.Context) (offers []flex.Offer, err error) {
-	err = e.patient(ctx, "read the offers", func() (err error) {
-		offers, err = e.cfg.Ledger.Undecided(ctx)
+// undecided reads what came since the last look: behind a long list that is
+// not decided yet may wait what begins now.
+func (e *Engine) undecided(ctx context.Context) ([]flex.Offer, error) {
+	err := e.patient(ctx, "read the offers", func() error {
+		offers, err := e.cfg.Ledger.Undecided(ctx, e.pile)
+		if err == nil {
+			e.pile = offers
+		}
 		return err
 	})
-	return offers, err
+	return e.pile, err
 }
 
 // commit stores one decision, however long that takes.

@@ -68,6 +68,7 @@ type Engine struct {
 	said      map[flex.InstructionID]flex.Record // final ones of which the market must still hear
 	away      map[string]flex.Unavailability     // declarations that are not closed
 	waiting   map[flex.InstructionID]bool        // changes kept as offers until they are answered
+	pile      []flex.Offer                       // undecided, as read last
 	waits     map[uint64]waitingOffer            // offers kept for a reason that can pass, by Seq
 	puzzles   map[flex.InstructionID]puzzle      // words that nobody understands
 	left      map[flex.InstructionID]puzzle      // what stops without a target left standing

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,8 @@ type ledger struct {
 	left    int
 	commits int
 	gate    chan struct{} // when set, Commit waits for it
+	slow    time.Duration // of every commit
+	read    int           // offers that were read, every time counted
 }
 
 func newLedger() *ledger {
@@ -76,10 +79,19 @@ func (l *ledger) offer(o flex.Offer, seq uint64) {
 	l.set(func() { o.Seq = seq; l.offers = append(l.offers, o) })
 }
 
-func (l *ledger) Undecided(context.Context) ([]flex.Offer, error) {
+func (l *ledger) Undecided(_ context.Context, known []flex.Offer) ([]flex.Offer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.offers), nil
+	have := map[uint64]bool{}
+	for _, o := range known {
+		have[o.Seq] = true
+	}
+	for _, o := range l.offers {
+		if !have[o.Seq] {
+			l.read++
+		}
+	}
+	return slices.SortedFunc(slices.Values(l.offers), func(a, b flex.Offer) int { return cmp.Compare(a.Seq, b.Seq) }), nil
 }
 
 func (l *ledger) Record(_ context.Context, id flex.InstructionID) (flex.Record, bool, error) {
@@ -118,8 +130,9 @@ func (l *ledger) Holds(context.Context) (out []flex.Hold, err error) {
 
 func (l *ledger) Commit(ctx context.Context, ch flex.Changes) error {
 	l.mu.Lock()
-	gate := l.gate
+	gate, slow := l.gate, l.slow
 	l.mu.Unlock()
+	time.Sleep(slow)
 	if gate != nil {
 		<-gate
 	}

@@ -11,7 +11,9 @@ import (
 
 // Book is what was decided and what waits for a decision.
 type Book interface {
-	Undecided(ctx context.Context) ([]flex.Offer, error)
+	// Undecided are the offers without a decision, by Seq. An offer never
+	// changes: those of known, an earlier answer, need not be read again.
+	Undecided(ctx context.Context, known []flex.Offer) ([]flex.Offer, error)
 	Record(ctx context.Context, id flex.InstructionID) (flex.Record, bool, error)
 	Tombstone(ctx context.Context, id flex.InstructionID) (flex.Tombstone, bool, error)
 }

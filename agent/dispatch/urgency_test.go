@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -73,4 +74,33 @@ func TestUrgencyKeepsTheOrderOfWhatIsRelated(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What begins now is decided at once behind thousands that are not, which are
+// not read from the store again for it.
+func TestTheUrgentBehindThousandsIsDecidedAtOnce(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		led := newLedger()
+		const many = 2000
+		for n := range many {
+			led.offer(soon(flex.InstructionID(fmt.Sprintf("i%d", n)), time.Duration(n+2)*time.Minute), uint64(n+1))
+		}
+		led.slow = 50 * time.Millisecond // of every commit
+		r := newRig(t, led, nil)
+		defer r.end()
+		led.offer(soon("now", 0), many+1)
+		r.eng.Wake()
+		began := time.Now()
+		for led.said("now") == "" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(began); took > time.Second || len(r.led.rec("now").Steps) == 0 {
+			t.Errorf("it was decided after %v", took)
+		}
+		led.mu.Lock()
+		defer led.mu.Unlock()
+		if led.read != many+1 {
+			t.Errorf("%d offers were read, want each of %d once", led.read, many+1)
+		}
+	})
 }

@@ -35,6 +35,7 @@ type fakeBook struct {
 	assets   map[flex.AssetID]flex.MarketAsset
 	comps    map[flex.CompetitionID]flex.Competition
 	commits  int
+	parts    []string // ids of the offers of each commit, in brackets
 	failPut  error
 	failNext int           // commits that fail
 	noStarts bool          // a commit with anything but stops fails
@@ -80,6 +81,11 @@ func (b *fakeBook) wait(ctx context.Context) error {
 
 func (b *fakeBook) apply(ch flex.Changes) {
 	b.commits++
+	part := make([]flex.Instruction, len(ch.Offers))
+	for n, o := range ch.Offers {
+		part[n] = o.Instruction
+	}
+	b.parts = append(b.parts, "["+names(part)+"]")
 	for _, n := range ch.Notices {
 		b.notices[n.ID] = n
 	}
@@ -289,7 +295,7 @@ func (m *fakeMarket) Fetch(ctx context.Context, url string) ([]flex.Instruction,
 		return nil, nil, m.fail
 	}
 	if set, known := m.sets[url]; known || !m.serve {
-		return slices.Clone(set), nil, m.broken
+		return slices.Clone(set), m.raw, m.broken
 	}
 	return []flex.Instruction{start("of-"+url, "a")}, []byte(url), m.broken
 }

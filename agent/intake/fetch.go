@@ -134,11 +134,7 @@ func (i *Intake) keepPart(ctx context.Context, j *job, src source, got []flex.In
 		return
 	}
 	defer i.leave()
-	b, err := i.match(ctx, src, got)
-	if err == nil {
-		err = i.commitBatch(ctx, b)
-	}
-	if err != nil {
+	if err := i.admit(ctx, src, got); err != nil {
 		i.log.Error("cannot keep a part of what was notified, trying again", "notification", short(src.id), "error", err)
 	}
 }
@@ -185,7 +181,7 @@ func hollow(n flex.Notice, err error) bool {
 // settle admits what was fetched and closes the notice when it is complete,
 // in one commit.
 func (i *Intake) settle(ctx context.Context, j *job, src source, got []flex.Instruction) {
-	b, err := i.match(ctx, src, got)
+	b, err := i.matchInTurn(ctx, src, got)
 	src.raw = nil // the batch has it, when it is kept
 	full := false
 	if err == nil {

@@ -28,6 +28,8 @@ type source struct {
 	// contracts tells that contracts have changed: what was refused by an older
 	// one is judged again.
 	contracts bool
+	// begun tells that the first of its instructions are kept, and raw is not.
+	begun bool
 }
 
 // batch is what a set of instructions amounts to, before the last look at
@@ -38,6 +40,7 @@ type batch struct {
 	assets    map[flex.AssetID]flex.MarketAsset // fetched on the way, to be stored
 	sights    []flex.Sight                      // by which doors our instructions came
 	reply     *flex.Reply
+	begun     bool            // of its source
 	again     map[string]bool // offered before, and to be judged by a new contract
 }
 
@@ -116,7 +119,7 @@ func (i *Intake) match(ctx context.Context, src source, ins []flex.Instruction) 
 		b.again[keyOf(in)] = anew
 		i.matchOne(ctx, src, cat, in, b)
 	}
-	if len(b.offers) > 0 {
+	if b.begun = src.begun; len(b.offers) > 0 || b.begun {
 		b.reply = replyOf(src.id, src.raw, src.at)
 	}
 	return b, nil
@@ -237,7 +240,7 @@ func (i *Intake) changes(b *batch) (flex.Changes, error) {
 			Text: fmt.Sprintf("%s: %d more in the same reply name nothing of this site", flex.ReasonNotOurs, dropped-maxDropped)})
 	}
 	ch.Sightings = i.unsighted(b.sights)
-	if len(ch.Offers) > 0 && b.reply != nil {
+	if (len(ch.Offers) > 0 || b.begun) && b.reply != nil {
 		ch.Replies = []flex.Reply{*b.reply}
 	}
 	if len(ch.Offers) > 0 {

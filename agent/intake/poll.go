@@ -47,14 +47,19 @@ func (i *Intake) admitListed(ctx context.Context, got []flex.Instruction, raw []
 	at := i.cfg.Clock.Stamp().At
 	src := source{id: pollID, door: flex.DoorPoll, doors: []flex.Sighting{{Door: flex.DoorPoll, At: at}}, raw: raw, at: at, contracts: changed}
 	i.stopFirst(ctx, src, got)
-	b, err := i.match(ctx, src, got)
-	if err != nil {
-		return err
-	}
-	if err := i.commitBatch(ctx, b); err != nil {
+	if err := i.admit(ctx, src, got); err != nil {
 		return fmt.Errorf("cannot keep what was listed: %w", err)
 	}
 	return nil
+}
+
+// admit keeps what is new of a reply, the urgent first.
+func (i *Intake) admit(ctx context.Context, src source, got []flex.Instruction) error {
+	b, err := i.matchInTurn(ctx, src, got)
+	if err != nil {
+		return err
+	}
+	return i.commitBatch(ctx, b)
 }
 
 // commitBatch writes what is new of a batch.

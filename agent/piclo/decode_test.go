@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -323,4 +324,19 @@ func ExampleMarket_Subscription() {
 	event, _ := m.Subscription()
 	fmt.Println(event)
 	// Output: fp_dispatch_instruction_collection
+}
+
+func TestALongListKeepsItsOrder(t *testing.T) {
+	var list []json.RawMessage
+	for n := range 1001 {
+		id := fmt.Sprintf("i%04d", n)
+		if n == 700 || n == 900 {
+			id = ""
+		}
+		list = append(list, json.RawMessage(strings.Replace(goodInstruction, `"i1"`, strconv.Quote(id), 1)))
+	}
+	got, bad, first := embeddedProfile(t).instructions(list)
+	if len(got) != 999 || bad != 2 || first == nil || got[0].ID != "i0000" || got[700].ID != "i0701" || got[998].ID != "i1000" {
+		t.Errorf("%d read, %d not, %v", len(got), bad, first)
+	}
 }

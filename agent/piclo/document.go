@@ -31,10 +31,7 @@ func decodeJSON(raw []byte) (any, error) {
 
 // decodeObject reads one JSON object without repeated keys.
 func decodeObject(raw []byte) (map[string]any, error) {
-	if err := trust.UniqueKeys(bytes.TrimPrefix(raw, byteOrderMark)); err != nil {
-		return nil, err
-	}
-	v, err := decodeJSON(raw)
+	v, err := trust.Decode(bytes.TrimPrefix(raw, byteOrderMark))
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +87,6 @@ func listOf(raw []byte, items pointers) ([]json.RawMessage, error) {
 // listIn is listOf for replies that may be one element alone: an object under
 // one of the pointers of single, where there is no array.
 func listIn(raw []byte, items, single pointers) (listing, error) {
-	if !json.Valid(raw) {
-		return listing{}, errors.New("not valid JSON")
-	}
 	for _, p := range items {
 		at, ok := rawAt(raw, p)
 		if !ok || len(bytes.TrimSpace(at)) == 0 || bytes.TrimSpace(at)[0] != '[' {
@@ -100,15 +94,18 @@ func listIn(raw []byte, items, single pointers) (listing, error) {
 		}
 		var list []json.RawMessage
 		if err := json.Unmarshal(at, &list); err != nil {
-			return listing{}, fmt.Errorf("not a list: %w", err)
+			return listing{}, fmt.Errorf("not valid JSON: %w", err)
 		}
 		return listing{elements: list, at: p}, nil
 	}
 	for _, p := range single {
 		at, ok := rawAt(raw, p)
-		if at = bytes.TrimSpace(at); ok && len(at) > 0 && at[0] == '{' {
+		if at = bytes.TrimSpace(at); ok && len(at) > 0 && at[0] == '{' && json.Valid(at) {
 			return listing{elements: []json.RawMessage{at}, at: p, single: true}, nil
 		}
+	}
+	if !json.Valid(raw) {
+		return listing{}, errors.New("not valid JSON")
 	}
 	return listing{}, errors.New("no list in it: check the profile's lists.items")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"flexd/agent/flex"
@@ -173,17 +174,42 @@ func contentOf(in flex.Instruction) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// decoders read a long list at a time: behind it may wait what begins now, and
+// on a small machine control needs its share.
+const decoders = 2
+
 // instructions decodes a list. What has no usable id is counted and told.
 func (p *Profile) instructions(list []json.RawMessage) (out []flex.Instruction, bad int, first error) {
-	for _, raw := range list {
-		in, err := p.instruction(raw)
-		if err != nil {
-			if bad++; first == nil {
-				first = err
+	read := make([]flex.Instruction, len(list))
+	errs := make([]error, len(list))
+	part := len(list)/decoders + 1
+	var wg sync.WaitGroup
+	for from := 0; from < len(list); from += part {
+		wg.Go(func() {
+			for i := from; i < min(from+part, len(list)); i++ {
+				read[i], errs[i] = p.guarded(list[i])
 			}
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err == nil {
+			out = append(out, read[i])
 			continue
 		}
-		out = append(out, in)
+		if bad++; first == nil {
+			first = err
+		}
 	}
 	return out, bad, first
+}
+
+// guarded keeps a fault in one element from the others.
+func (p *Profile) guarded(raw json.RawMessage) (in flex.Instruction, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a fault while an instruction was read: %v", r)
+		}
+	}()
+	return p.instruction(raw)
 }

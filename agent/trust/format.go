@@ -2,7 +2,6 @@ package trust
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,12 +62,9 @@ func parseAs(raw []byte, format, pointer string) ([]Key, error) {
 	if format == FormatPEM && pointer == "" {
 		return nil, errors.New("the key document is JSON, and the format says pem")
 	}
-	if err := UniqueKeys(text); err != nil {
+	v, err := Decode(text)
+	if err != nil {
 		return nil, fmt.Errorf("the key document: %w", err)
-	}
-	var v any
-	if err := json.Unmarshal(text, &v); err != nil {
-		return nil, fmt.Errorf("the key document is not valid JSON: %w", err)
 	}
 	v, id, err := valueAt(v, pointer)
 	if err != nil {

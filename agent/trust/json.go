@@ -12,6 +12,63 @@ import (
 // maxDepth bounds the nesting of outside JSON: what we read is flat.
 const maxDepth = 32
 
+// Decode reads what UniqueKeys accepts; numbers keep their text.
+func Decode(raw []byte) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var v any
+	if dec.Decode(&v) == nil && utf8.Valid(raw) && len(bytes.TrimLeft(raw[dec.InputOffset():], " \t\r\n")) == 0 {
+		if n, flat := pairs(v, 0); flat && n == colons(raw) {
+			return v, nil // every pair that is written has its own place in v
+		}
+	}
+	if err := UniqueKeys(raw); err != nil {
+		return nil, err
+	}
+	return nil, errors.New("not valid JSON")
+}
+
+// pairs counts the keys with a value; flat is false where it nests too deep.
+func pairs(v any, depth int) (n int, flat bool) {
+	if depth > maxDepth {
+		return 0, false
+	}
+	flat = true
+	inner := func(v any) {
+		more, ok := pairs(v, depth+1)
+		n, flat = n+more, flat && ok
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		n = len(v)
+		for _, e := range v {
+			inner(e)
+		}
+	case []any:
+		for _, e := range v {
+			inner(e)
+		}
+	}
+	return n, flat
+}
+
+// colons counts those of valid JSON that are not within a text: one for every
+// pair.
+func colons(raw []byte) (n int) {
+	text := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case c == ':' && !text:
+			n++
+		}
+	}
+	return n
+}
+
 // UniqueKeys refuses bytes that are not exactly one JSON value in valid
 // UTF-8, nest deeper than 32 levels, or hold an object with the same key
 // twice: two readers may pick different ones of a pair, and then what was
