@@ -61,7 +61,7 @@ func load(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	return io.ReadAll(io.LimitReader(f, maxRecord+1))
 }
 

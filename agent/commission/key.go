@@ -39,7 +39,7 @@ func SiteKey(dir string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot write the site's key: %w", err)
 	}
-	defer os.Remove(temp) //nolint:errcheck // gone after the rename, litter else
+	defer os.Remove(temp) // gone after the rename, litter else
 	// A link, not a rename: a key that appeared meanwhile is never replaced.
 	if err := os.Link(temp, path); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("cannot keep the site's key: %w", err)
@@ -55,7 +55,7 @@ func readKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the site's key: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("cannot look at the site's key: %w", err)

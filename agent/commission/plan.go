@@ -135,15 +135,6 @@ func beneathNow(now flex.Watts, id flex.DeviceID, nudge flex.Watts, hold time.Du
 	return []Step{{StepDown, flex.OrderCap, now - 2*nudge, hold}, {StepUp, flex.OrderCap, now - nudge, hold}}, nil
 }
 
-// Lasts is about how long the steps take together.
-func Lasts(steps []Step) time.Duration {
-	var d time.Duration
-	for _, s := range steps {
-		d += s.Hold
-	}
-	return d
-}
-
 // String is the step for people.
 func (s Step) String() string {
 	if s.Order == flex.OrderNone {

@@ -92,7 +92,7 @@ func (w *Webhook) Probe(ctx context.Context, address string, client *http.Client
 	if err != nil {
 		return unreached(req.URL.Hostname(), err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close() // read only
 	_, _ = io.CopyN(io.Discard, resp.Body, 4096)
 	switch got := resp.Header.Get(pongHeader); {
 	case got != "" && hmac.Equal([]byte(got), []byte(pong(w.pingKey, text))):

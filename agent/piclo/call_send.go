@@ -114,7 +114,7 @@ func (c *client) once(ctx context.Context, what *call, target string, raw []byte
 	if err != nil {
 		return answered{}, lost(ctx, name, err, sent.Load())
 	}
-	defer resp.Body.Close() //nolint:errcheck // read or abandoned
+	defer resp.Body.Close() // read or abandoned
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	got := answered{verdict: what.meaning(resp.StatusCode), body: body, cut: err}
 	if err == nil && len(body) > maxAnswer {

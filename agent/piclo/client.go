@@ -141,7 +141,7 @@ func exchange(hc *http.Client, req *http.Request, limit int64) ([]byte, http.Hea
 	if err != nil {
 		return nil, nil, temporary(req.Context(), what, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read or abandoned
+	defer resp.Body.Close() // read or abandoned
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		_, _ = io.CopyN(io.Discard, resp.Body, 4096) // lets the connection be used again
 		return nil, nil, refusedBy(resp, what)

@@ -82,7 +82,7 @@ func readBounded(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	raw, err := io.ReadAll(io.LimitReader(f, maxProfile+1))
 	if err == nil && len(raw) > maxProfile {
 		err = fmt.Errorf("larger than %d bytes", maxProfile)

@@ -80,9 +80,6 @@ func resolve(credential func(string) (string, error), secrets ...Secret) ([]stri
 	return out, nil
 }
 
-// Name is the task's name.
-func (r *Relay) Name() string { return "relay" }
-
 // Ready closes once the webhook listens. The broker may come later: until then
 // every answer is 503.
 func (r *Relay) Ready() <-chan struct{} { return r.ready }

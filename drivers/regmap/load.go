@@ -94,7 +94,7 @@ func LoadFile(file string) (*Map, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the register map: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the register map %s: %w", file, err)
