@@ -9,7 +9,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 SIZE_LIMIT = 20971520
 export GOFLAGS ?= -buildvcs=false
 
-.PHONY: help build demo test test-deps lint vuln fuzz cross unit bench soak mutants ci ci-mutants clean
+.PHONY: help build demo test test-long test-deps lint vuln fuzz cross unit bench soak mutants ci ci-mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,10 @@ RACE = $$(if command -v gcc >/dev/null; then echo -race; elif [ -n "$$CI" ]; the
 
 test: test-deps ## run every test, with the race detector
 	@GO="$(GO)" ./scripts/test.sh $(RACE) -shuffle=on -count=1 -parallel 4 -timeout 15m ./...
+
+test-long: export FLEXD_LONG = 1
+test-long: ## run every test in its full amount: longer bursts, more random cases
+	@GO="$(GO)" ./scripts/test.sh -shuffle=on -count=1 -parallel 4 -timeout 60m ./...
 
 lint: ## formatting, vet, staticcheck, exhaustive switches, shell scripts
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

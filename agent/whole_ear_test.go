@@ -52,10 +52,20 @@ type heard struct {
 	Energy      []flex.Energy   `json:"energy"`
 }
 
-// ear keeps every message of a broker in the order of their arrival.
+// ear keeps every message of a broker in the order of their arrival, by the
+// last word of its topic. Tests ask it often while many messages come, so what
+// they ask for is at hand.
 type ear struct {
-	mu  sync.Mutex
-	all []heard
+	mu     sync.Mutex
+	topics map[string]*heardTopic
+}
+
+// heardTopic is one topic. The transport promises at least once: once and
+// ladders are without what was sent again, by id.
+type heardTopic struct {
+	all, once []heard
+	ids       map[string]bool
+	ladders   map[string][]string // states of each instruction
 }
 
 func (e *ear) hear(topic string, payload []byte) {
@@ -63,22 +73,39 @@ func (e *ear) hear(topic string, payload []byte) {
 	if err := json.Unmarshal(payload, &h); err != nil {
 		h.State = "UNREADABLE " + err.Error()
 	}
+	_, last, _ := strings.Cut(topic, "/up/")
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.all = append(e.all, h)
+	on := e.topics[last]
+	if on == nil {
+		on = &heardTopic{ids: map[string]bool{}, ladders: map[string][]string{}}
+		if e.topics == nil {
+			e.topics = map[string]*heardTopic{}
+		}
+		e.topics[last] = on
+	}
+	on.all = append(on.all, h)
+	if !on.ids[h.ID] {
+		on.ids[h.ID] = true
+		on.once = append(on.once, h)
+		on.ladders[h.Instruction] = append(on.ladders[h.Instruction], h.State)
+	}
+}
+
+// topic is what was heard on a topic until now; nothing in it changes.
+func (e *ear) topic(last string) (all, once []heard) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if on := e.topics[last]; on != nil {
+		all, once = slices.Clip(on.all), slices.Clip(on.once)
+	}
+	return all, once
 }
 
 // on lists the messages of a topic's last word.
 func (e *ear) on(last string) []heard {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var out []heard
-	for _, h := range e.all {
-		if strings.HasSuffix(h.Topic, "/up/"+last) {
-			out = append(out, h)
-		}
-	}
-	return out
+	all, _ := e.topic(last)
+	return all
 }
 
 // String shows the life-cycle and the alarms.
@@ -92,27 +119,35 @@ func (e *ear) String() string {
 	return b.String()
 }
 
-// once lists the messages of a topic without those sent again, by id; the
-// transport promises at least once.
+// once lists the messages of a topic without those sent again.
 func (e *ear) once(last string) []heard {
-	var out []heard
-	for _, h := range e.on(last) {
-		if !slices.ContainsFunc(out, func(x heard) bool { return x.ID == h.ID }) {
-			out = append(out, h)
-		}
-	}
-	return out
+	_, once := e.topic(last)
+	return once
 }
 
 // ladder lists the states that an instruction was announced in.
 func (e *ear) ladder(id string) []string {
-	var out []string
-	for _, h := range e.once("ack") {
-		if h.Instruction == id {
-			out = append(out, h.State)
-		}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if on := e.topics["ack"]; on != nil {
+		return slices.Clone(on.ladders[id])
 	}
-	return out
+	return nil
+}
+
+// instructions counts those that were announced in any state.
+func (e *ear) instructions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	on := e.topics["ack"]
+	if on == nil {
+		return 0
+	}
+	n := len(on.ladders)
+	if _, ofNotices := on.ladders[""]; ofNotices {
+		n--
+	}
+	return n
 }
 
 // has tells whether an instruction was announced in a state.

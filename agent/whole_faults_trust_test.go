@@ -234,7 +234,8 @@ func (f *faulty) allScheduled(limit time.Duration, ids []string) {
 	f.t.Helper()
 	f.await(limit, fmt.Sprintf("%d instructions are scheduled", len(ids)), func() bool {
 		time.Sleep(50 * time.Millisecond)
-		return len(f.ladders()) >= len(ids) && !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(f.ladders()[id], "scheduled") })
+		all := f.ladders()
+		return !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(all[id], "scheduled") })
 	})
 	all := f.ladders()
 	for _, id := range ids {
@@ -246,10 +247,9 @@ func (f *faulty) allScheduled(limit time.Duration, ids []string) {
 
 // ladders are the steps of all instructions, in one pass.
 func (f *faulty) ladders() map[string][]string {
-	out, seen := map[string][]string{}, map[string]bool{}
-	for _, h := range f.ear.on("ack") {
-		if h.Instruction != "" && !seen[h.ID] {
-			seen[h.ID] = true
+	out := map[string][]string{}
+	for _, h := range f.ear.once("ack") {
+		if h.Instruction != "" {
 			out[h.Instruction] = append(out[h.Instruction], h.State)
 		}
 	}

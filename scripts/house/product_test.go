@@ -52,6 +52,7 @@ var arrows = map[string][]string{
 	"systemd":                    {"-"},
 	"scripts/house":              {"-"},
 	"scripts/mutate":             {"-"},
+	"longtest":                   {"-"}, // tests alone
 }
 
 // fences keep each outside library in the rooms that answer for it.
