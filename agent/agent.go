@@ -20,6 +20,7 @@ import (
 	"flexd/agent/piclo"
 	"flexd/agent/preflight"
 	"flexd/agent/run"
+	"flexd/agent/telemetry"
 	"flexd/agent/why"
 	"flexd/drivers"
 	"flexd/firmware"
@@ -46,7 +47,6 @@ type Agent struct {
 	health  *health.Tracker
 	events  *events
 	db      *store.DB
-	series  *series.DB
 	devices *drivers.Set
 	market  *piclo.Market
 	board   *dispatch.Board
@@ -67,7 +67,7 @@ type Agent struct {
 	poller     *ingress.Poller
 	fleet      *fleet.Fleet // nil when there is no broker
 	checks     *preflight.Runner
-	tele       *telemetry
+	tele       *telemetry.Log
 	page       *local.Page // nil when off
 	socket     *local.Socket
 	notifier   *systemd.Notifier
@@ -198,10 +198,11 @@ func (a *Agent) Close() error {
 		if a.health != nil {
 			a.health.Close()
 		}
-		for _, db := range []*series.DB{a.series, a.whyDB} {
-			if db != nil {
-				a.closeErr = errors.Join(a.closeErr, db.Close())
-			}
+		if a.tele != nil {
+			a.closeErr = errors.Join(a.closeErr, a.tele.Close())
+		}
+		if a.whyDB != nil {
+			a.closeErr = errors.Join(a.closeErr, a.whyDB.Close())
 		}
 		if a.db != nil {
 			a.closeErr = errors.Join(a.closeErr, a.db.Close())

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"flexd/agent/allocate"
@@ -15,7 +14,6 @@ import (
 	"flexd/agent/local"
 	"flexd/agent/run"
 	"flexd/drivers"
-	"flexd/store/series"
 )
 
 // build makes every part, in the order in which they need one another.
@@ -23,6 +21,7 @@ func (a *Agent) build() error {
 	if err := a.takeSession(); err != nil {
 		return err
 	}
+	a.buildTelemetry()
 	err := a.buildMeter()
 	if err != nil {
 		return err
@@ -33,7 +32,6 @@ func (a *Agent) build() error {
 	}
 	a.claims = newClaims(a)
 	a.board = dispatch.NewBoard()
-	a.buildTelemetry()
 	a.bench = newBench(a)
 	a.buildWhy()
 	a.buildControl()
@@ -57,14 +55,6 @@ func (a *Agent) build() error {
 	a.buildLocal()
 	a.buildGroup()
 	return nil
-}
-
-func (a *Agent) buildTelemetry() {
-	interval := time.Minute
-	if m := a.conf.cfg.MQTT; m != nil {
-		interval = m.Telemetry
-	}
-	a.tele = newTelemetry(interval, a.log)
 }
 
 func (a *Agent) buildControl() {
@@ -109,18 +99,8 @@ func (a *Agent) buildFleet() error {
 	if err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
-	if a.conf.copied != nil {
-		a.log.Warn("telemetry is not kept while the state cannot be written")
-	} else if a.series, err = series.Open(filepath.Join(a.conf.cfg.Data, seriesFile), series.Options{Log: a.log}); err != nil {
-		a.log.Error("telemetry cannot be kept, it is off until the next start", "error", err)
-	} else {
-		a.tele.put = func(ctx context.Context, at time.Time, blob []byte) error {
-			_, err := a.series.Append(ctx, at, blob)
-			return err
-		}
-	}
 	conf := fleet.Config{Site: string(a.conf.cfg.Site.ID), Broker: m.Broker, CAFile: p[0], CertFile: p[1], KeyFile: p[2],
-		BackendAcks: m.BackendAcks, Session: a.session, Outbox: a.outbox(), Series: seriesOutbox{a.series},
+		BackendAcks: m.BackendAcks, Session: a.session, Epoch: a.db.Epoch(), Outbox: a.outbox(), Series: a.tele,
 		State: a.stateBody, Contested: a.contested, Birth: a.birthBody, Stamp: a.wall.Stamp, CertAt: a.wall.Certificates, Log: a.log}
 	if a.relay != nil {
 		conf.Relay, conf.Shared = a.relay, a.conf.cfg.Ingress.Relay.Shared
@@ -158,10 +138,10 @@ func (a *Agent) buildGroup() {
 		g.Auxiliary(run.Func("time-servers", a.servers.Run))
 	}
 	if a.whyDB != nil {
-		g.Auxiliary(run.Func("history", func(ctx context.Context) error { return a.why.Run(ctx, whyShelf{a.whyDB}, a.log) }))
+		g.Auxiliary(run.Func("history", func(ctx context.Context) error { return a.why.Run(ctx, whyShelf{a.whyDB}, a.tellWhy) }))
 	}
-	if a.tele.put != nil {
-		g.Auxiliary(run.Func("telemetry", a.tele.run))
+	if a.conf.copied == nil {
+		g.Auxiliary(run.Func(a.tele.Name(), a.tele.Run))
 	}
 	if a.fleet != nil {
 		g.Auxiliary(a.fleet)
@@ -198,32 +178,10 @@ func (a *Agent) outbox() fleet.Outbox {
 // noOutbox has nothing to send.
 type noOutbox struct{}
 
-// Head gives nothing.
-func (noOutbox) Head(context.Context, flex.Stream, int) ([]flex.Message, error) { return nil, nil }
+// After gives nothing.
+func (noOutbox) After(context.Context, flex.Stream, uint64, int) ([]flex.Message, error) {
+	return nil, nil
+}
 
 // Done frees nothing.
 func (noOutbox) Done(context.Context, flex.Stream, uint64) error { return nil }
-
-// seriesOutbox shows the telemetry rows as messages.
-type seriesOutbox struct{ db *series.DB }
-
-// Head gives the oldest batches that are not delivered yet.
-func (s seriesOutbox) Head(ctx context.Context, n int) ([]flex.Message, error) {
-	if s.db == nil {
-		return nil, nil
-	}
-	rows, err := s.db.Head(ctx, n)
-	out := make([]flex.Message, len(rows))
-	for i, r := range rows {
-		out[i] = flex.Message{ID: fmt.Sprintf("tele-%d", r.Seq), Stream: flex.StreamTele, Seq: r.Seq, At: r.At, Schema: "tele/1", Body: r.Blob}
-	}
-	return out, err
-}
-
-// Done frees the batches up to a number.
-func (s seriesOutbox) Done(ctx context.Context, upto uint64) error {
-	if s.db == nil {
-		return nil
-	}
-	return s.db.Done(ctx, upto)
-}

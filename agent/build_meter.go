@@ -49,6 +49,6 @@ func metered(assets []config.Asset) []meter.Asset {
 
 // reading hands a sample to all who gather them.
 func (a *Agent) reading(r flex.Reading) {
-	a.tele.reading(r)
+	a.tele.Reading(r)
 	a.meter.Reading(r)
 }

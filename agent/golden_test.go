@@ -5,6 +5,7 @@ import (
 
 	"flexd/agent/flex"
 	"flexd/agent/shown/golden"
+	"flexd/agent/telemetry"
 )
 
 // What is sent to the fleet is read by other programs: every body is pinned,
@@ -14,8 +15,8 @@ func TestGoldenBodiesOfTheMessages(t *testing.T) {
 	golden.Check[flex.Event](t, "up_event")
 	golden.Check[upBirth](t, "up_birth")
 	golden.Check[upState](t, "up_state")
-	b := batch{}
+	b := telemetry.Batch{}
 	golden.Fill(&b)
-	b.Tracks = []*track{{Device: "bat1", Offset: []float64{0, 1}, Power: []*flex.Watts{new(flex.Watts), nil}, SoC: []*flex.Percent{new(flex.Percent), nil}}}
+	b.Tracks = []*telemetry.Track{{Device: "bat1", Offset: []float64{0, 1}, Power: []*flex.Watts{new(flex.Watts), nil}, SoC: []*flex.Percent{new(flex.Percent), nil}}}
 	golden.CheckValue(t, "up_tele", b)
 }

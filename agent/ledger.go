@@ -14,10 +14,11 @@ type ledger struct {
 	*store.DB
 	announce func()
 	note     func(flex.Changes) // what disturbs baselines
+	boundary func()             // a dispatch begins or ends
 }
 
 // ledger is made where it is needed, once meter is there.
-func (a *Agent) ledger() ledger { return ledger{a.db, a.announce, a.meter.Note} }
+func (a *Agent) ledger() ledger { return ledger{a.db, a.announce, a.meter.Note, a.tele.Boundary} }
 
 // OpenRecords lists the records that are not final.
 func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
@@ -39,6 +40,9 @@ func (l ledger) Commit(ctx context.Context, c flex.Changes) error {
 		l.announce()
 	}
 	l.note(c)
+	if boundary(c) {
+		l.boundary()
+	}
 	return nil
 }
 

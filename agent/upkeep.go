@@ -22,6 +22,7 @@ import (
 	"flexd/agent/meter"
 	"flexd/agent/preflight"
 	"flexd/agent/run"
+	"flexd/agent/telemetry"
 	"flexd/store"
 )
 
@@ -58,12 +59,13 @@ func items(commissioning bool) []health.Item {
 		{Code: codeStateDamaged, Severity: health.Alarm, Title: "A stored value is damaged"},
 		{Code: codeStateFull, Severity: health.Alarm, Title: "The state is nearly full"},
 		{Code: codeArchive, Severity: health.Warning, Title: "What is over cannot be archived"},
+		{Code: codeWhy, Severity: health.Warning, Title: "The history of reasons cannot be kept"},
 		{Code: codeBackup, Severity: health.Warning, Title: "The state cannot be backed up"},
 		{Code: run.CodeTaskFailed, Severity: health.Warning, Title: "A part failed and is started again", Calm: time.Minute},
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}
-	return slices.Concat(own, sharedItems, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning), preflight.Items())
+	return slices.Concat(own, sharedItems, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning), preflight.Items(), telemetry.Items())
 }
 
 // openStore opens the state of a data folder.

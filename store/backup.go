@@ -42,7 +42,14 @@ func (db *DB) backup() error {
 		return err
 	}
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		return writeFile(tmp, func(w io.Writer) (int64, error) { return tx.WriteTo(w) })
+		return writeFile(tmp, func(w io.Writer) (int64, error) {
+			n, err := tx.WriteTo(w)
+			if err != nil {
+				return n, err
+			}
+			_, err = w.Write(trailer())
+			return n, err
+		})
 	})
 	if err != nil {
 		return err

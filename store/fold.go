@@ -31,7 +31,7 @@ func (db *DB) foldEvents(tx *bbolt.Tx, now flex.Stamp) error {
 	if err := deleteUpto(tx, flex.StreamEvent, sent); err != nil {
 		return err
 	}
-	kept, err := foldSame(b)
+	kept, err := foldSame(db, b)
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,9 @@ func (db *DB) foldEvents(tx *bbolt.Tx, now flex.Stamp) error {
 }
 
 // foldSame deletes what a later event of the same code and subject overtook,
-// and gives the keys of the others.
-func foldSame(b *bbolt.Bucket) (kept [][]byte, err error) {
+// and gives the keys of the others. One that stands for others is another
+// message than before, and has an id and a number of its own.
+func foldSame(db *DB, b *bbolt.Bucket) (kept [][]byte, err error) {
 	type subject struct{ code, subject string }
 	stands, gone := map[subject]int{}, [][]byte{}
 	c := b.Cursor()
@@ -76,20 +77,22 @@ func foldSame(b *bbolt.Bucket) (kept [][]byte, err error) {
 		}
 	}
 	slices.Reverse(kept)
+	var same, folded [][]byte
 	for _, k := range kept {
 		var m flex.Message
 		var e flex.Event
 		if decode(k, b.Get(k), &m) != nil || json.Unmarshal(m.Body, &e) != nil || stands[subject{e.Code, e.Subject}] == 0 {
+			same = append(same, k)
 			continue
 		}
 		e.Folded += stands[subject{e.Code, e.Subject}]
 		if m.Body, err = json.Marshal(e); err != nil {
 			return nil, fmt.Errorf("cannot fold the events of %s: %w", e.Code, err)
 		}
-		raw, err := encode(k, m)
-		if err = firstError(err, b.Put(k, raw)); err != nil {
+		if err := firstError(b.Delete(k), putMessage(db, b, m)); err != nil {
 			return nil, err
 		}
+		folded = append(folded, seqKey(b.Sequence()))
 	}
-	return kept, nil
+	return append(same, folded...), nil
 }

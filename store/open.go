@@ -42,6 +42,7 @@ type DB struct {
 	page int64 // bytes
 	ids  ulids
 
+	epoch   epoch
 	group   group
 	outbox  outbox
 	commits atomic.Uint64
@@ -103,11 +104,15 @@ func openFile(path string, o Options) (*DB, error) {
 	if err := provePages(path); err != nil {
 		return nil, err
 	}
+	tag, err := backupTag(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the state file: %w", err)
+	}
 	var (
 		b    *bbolt.DB
 		list = &asideList{}
 	)
-	err := guarded(func() (err error) {
+	err = guarded(func() (err error) {
 		if b, err = bbolt.Open(path, 0o600, options(o.MaxSize)); err != nil {
 			return judge(fmt.Errorf("cannot open the state file: %w", err))
 		}
@@ -128,7 +133,7 @@ func openFile(path string, o Options) (*DB, error) {
 	db.archive = &archive{filepath.Join(filepath.Dir(path), archiveDir), func(file string, at int64, err error) {
 		db.skip([]byte(archiveDir), fmt.Appendf(nil, "%s:%d", file, at), err)
 	}}
-	if err := guarded(db.mendIndexes); err != nil {
+	if err := guarded(func() error { return firstError(takeEpoch(db, identity(path), tag), db.mendIndexes()) }); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil

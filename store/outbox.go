@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -26,17 +27,7 @@ func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
 			return err
 		}
 		b.FillPercent = fill
-		if m.Seq, err = b.NextSequence(); err != nil {
-			return err
-		}
-		if m.ID, err = db.ids.next(db.now()); err != nil {
-			return err
-		}
-		raw, err := encode(seqKey(m.Seq), m)
-		if err != nil {
-			return err
-		}
-		if err := b.Put(seqKey(m.Seq), raw); err != nil {
+		if err := putMessage(db, b, m); err != nil {
 			return err
 		}
 	}
@@ -44,6 +35,22 @@ func (db *DB) applyOutbox(tx *bbolt.Tx, c flex.Changes) error {
 		return nil
 	}
 	return db.foldEvents(tx, flex.Stamp{At: db.now().UTC(), Clock: flex.ClockHoldover})
+}
+
+// putMessage gives a message its id, its epoch and the stream's next number.
+func putMessage(db *DB, b *bbolt.Bucket, m flex.Message) (err error) {
+	if m.Seq, err = b.NextSequence(); err != nil {
+		return err
+	}
+	if m.ID, err = db.ids.next(db.now()); err != nil {
+		return err
+	}
+	m.Epoch = db.epoch.Now
+	raw, err := encode(seqKey(m.Seq), m)
+	if err != nil {
+		return err
+	}
+	return b.Put(seqKey(m.Seq), raw)
 }
 
 // doneWithin is how long what is done waits for another change, with which it
@@ -134,6 +141,12 @@ func (o *outbox) wait(db *DB) {
 
 // Head gives the oldest n messages of a stream that are not done.
 func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Message, error) {
+	return db.After(ctx, stream, 0, n)
+}
+
+// After gives the oldest n messages of a stream above a number that are not
+// done.
+func (db *DB) After(ctx context.Context, stream flex.Stream, seq uint64, n int) ([]flex.Message, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -144,12 +157,13 @@ func (db *DB) Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Messa
 			return nil
 		}
 		c := b.Cursor()
-		for k, raw := c.Seek(seqKey(db.outbox.done(stream) + 1)); k != nil && len(out) < n; k, raw = c.Next() {
+		for k, raw := c.Seek(seqKey(max(seq, db.outbox.done(stream)) + 1)); k != nil && len(out) < n; k, raw = c.Next() {
 			var m flex.Message
 			if err := decode(k, raw, &m); err != nil {
 				db.skip(bOutbox, k, err)
 				continue
 			}
+			m.Epoch = cmp.Or(m.Epoch, db.epoch.First)
 			out = append(out, m)
 		}
 		return nil

@@ -209,6 +209,7 @@ func TestADamagedFileIsKeptAsideAndTheBackupOpens(t *testing.T) {
 	path := state(t)
 	db := mustOpen(t, path)
 	commit(t, db, flex.Changes{Records: []flex.Record{record("i1", flex.Active, t0)}})
+	commit(t, db, flex.Changes{Records: []flex.Record{record("i2", flex.Active, t0)}}) // so that either header knows the first
 	if err := db.Backup(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
@@ -14,14 +15,17 @@ import (
 // maxRequestID bounds what of a request is repeated in its answer.
 const maxRequestID = 64
 
-// grant is the body of down/ack: all rows of a stream up to a number are safe
-// with the backend.
+// grant is the body of down/ack: all rows of a stream's epoch up to a number,
+// or from one to another, are safe with the backend. Without an epoch it counts
+// for whatever is out.
 type grant struct {
 	Stream flex.Stream `json:"stream"`
+	Epoch  string      `json:"epoch"`
+	From   uint64      `json:"from"`
 	Upto   uint64      `json:"upto"`
 }
 
-// parseGrant reads a down/ack. Fields beside the two are the envelope's.
+// parseGrant reads a down/ack. Fields beside these are the envelope's.
 func parseGrant(raw []byte) (grant, error) {
 	var g grant
 	if err := json.Unmarshal(raw, &g); err != nil {
@@ -32,7 +36,7 @@ func parseGrant(raw []byte) (grant, error) {
 	default:
 		return grant{}, errors.New("down/ack names no stream of ours")
 	}
-	if g.Upto == 0 {
+	if g.Upto == 0 || g.From > g.Upto {
 		return grant{}, errors.New("down/ack acknowledges nothing")
 	}
 	return g, nil
@@ -111,9 +115,13 @@ func (s *session) acknowledge(raw []byte) {
 		s.f.cfg.Log.Warn("an acknowledgement is ignored", "error", err)
 		return
 	}
-	if s.f.cfg.BackendAcks {
-		s.f.grant(g)
+	if !s.f.cfg.BackendAcks {
+		return
 	}
+	if !s.grants.add(g) {
+		s.f.cfg.Log.Warn("an acknowledgement is ignored: the backend sends more than can be taken", "stream", g.Stream, "upto", g.Upto)
+	}
+	s.f.Wake()
 }
 
 // unsupported answers a request that this version does not carry out. Beyond
@@ -134,26 +142,31 @@ func (s *session) unsupported(topic string, raw []byte) {
 	}
 }
 
-// publishing notes the highest number that left, so that no acknowledgement
-// can free what was never sent.
-func (f *Fleet) publishing(stream flex.Stream, seq uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.highest[stream] = max(f.highest[stream], seq)
+// grants are acknowledgements on their way from the worker to the pump.
+type grants struct {
+	mu   sync.Mutex
+	list []grant
 }
 
-// grant takes a cumulative acknowledgement; the pump frees the rows.
-func (f *Fleet) grant(g grant) {
-	f.mu.Lock()
-	f.granted[g.Stream] = max(f.granted[g.Stream], min(g.Upto, f.highest[g.Stream]))
-	f.mu.Unlock()
-	f.Wake()
+// mostGrants bounds them: the backend's next word covers those before it.
+const mostGrants = 1024
+
+func (g *grants) add(one grant) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.list) >= mostGrants {
+		return false
+	}
+	g.list = append(g.list, one)
+	return true
 }
 
-func (f *Fleet) grantedUpto(stream flex.Stream) uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.granted[stream]
+func (g *grants) take() []grant {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := g.list
+	g.list = nil
+	return out
 }
 
 func (f *Fleet) count(published, freed int) {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -49,6 +50,7 @@ func (f *Fleet) envelope(m flex.Message, fields map[string]json.RawMessage) {
 		m.Clock = f.cfg.Stamp().Clock
 	}
 	fields["id"] = text(m.ID)
+	fields["epoch"] = text(cmp.Or(m.Epoch, f.cfg.Epoch))
 	fields["stream"] = text(string(m.Stream))
 	fields["session"] = number(f.cfg.Session)
 	fields["at"] = text(m.At.UTC().Format(time.RFC3339Nano))

@@ -13,15 +13,17 @@ import (
 // Outbox holds the messages to deliver, oldest first per stream, until they
 // are done.
 type Outbox interface {
-	Head(ctx context.Context, stream flex.Stream, n int) ([]flex.Message, error)
+	After(ctx context.Context, stream flex.Stream, seq uint64, n int) ([]flex.Message, error)
 	Done(ctx context.Context, stream flex.Stream, upto uint64) error
 }
 
-// Series holds the telemetry rows to deliver, oldest first, until they are
-// done.
+// Series holds the telemetry rows to deliver. What is newer than Newest when a
+// connection begins is sent as it comes; what is not, behind it, newest first.
 type Series interface {
-	Head(ctx context.Context, n int) ([]flex.Message, error)
-	Done(ctx context.Context, upto uint64) error
+	Newest() uint64
+	After(ctx context.Context, seq uint64, n int) ([]flex.Message, error)  // oldest first
+	Before(ctx context.Context, seq uint64, n int) ([]flex.Message, error) // newest first
+	Done(seqs ...uint64)
 }
 
 // Config is what the session needs. State and Birth give values that marshal
@@ -34,6 +36,7 @@ type Config struct {
 
 	BackendAcks bool   // rows are freed by down/ack alone, not by the broker
 	Session     uint64 // number of this run of the agent, in every message
+	Epoch       string // of the file that counts the sessions
 
 	Outbox Outbox
 	Series Series
@@ -84,8 +87,6 @@ type Fleet struct {
 	mu         sync.Mutex
 	status     Status
 	generation uint64
-	highest    map[flex.Stream]uint64 // last number that this run published, per stream
-	granted    map[flex.Stream]uint64 // what down/ack has acknowledged, never above highest
 }
 
 // New builds the session; Run starts it.
@@ -95,7 +96,6 @@ func New(cfg Config) *Fleet {
 	}
 	return &Fleet{
 		cfg: cfg, limit: defaults(), ready: make(chan struct{}), wake: make(chan struct{}, 1),
-		highest: map[flex.Stream]uint64{}, granted: map[flex.Stream]uint64{},
 		status: Status{Since: time.Now().UTC()},
 	}
 }

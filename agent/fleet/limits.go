@@ -54,6 +54,7 @@ func (l limits) keepAliveNow() time.Duration { return l.keepAlive + rand.N(l.kee
 const (
 	window       = 16        // publishes without PUBACK
 	laneMax      = 512       // rows published and not yet freed, per stream
+	seriesMax    = 1 << 16   // the same of telemetry, whose newest come first: a cumulative word may come with the oldest
 	maxPayload   = 256 << 10 // one message up
 	maxPacket    = 256 << 10 // one packet down, as received
 	maxEnvelope  = 2<<20 + 1<<10

@@ -16,9 +16,11 @@ func TestParseGrant(t *testing.T) {
 		want grant
 		ok   bool
 	}{
-		"a stream and a number":           {`{"stream":"ack","upto":7}`, grant{flex.StreamAck, 7}, true},
-		"fields beside them are ignored":  {`{"id":"x","stream":"tele","upto":1,"at":0}`, grant{flex.StreamTele, 1}, true},
-		"the largest number is a number":  {`{"stream":"ack","upto":18446744073709551615}`, grant{flex.StreamAck, math.MaxUint64}, true},
+		"a stream and a number":           {`{"stream":"ack","upto":7}`, grant{Stream: flex.StreamAck, Upto: 7}, true},
+		"fields beside them are ignored":  {`{"id":"x","stream":"tele","upto":1,"at":0}`, grant{Stream: flex.StreamTele, Upto: 1}, true},
+		"the largest number is a number":  {`{"stream":"ack","upto":18446744073709551615}`, grant{Stream: flex.StreamAck, Upto: math.MaxUint64}, true},
+		"an epoch and a part of it":       {`{"stream":"tele","epoch":"e","from":3,"upto":7}`, grant{flex.StreamTele, "e", 3, 7}, true},
+		"a part without an end":           {`{"stream":"tele","from":8,"upto":7}`, grant{}, false},
 		"nothing is not a grant":          {``, grant{}, false},
 		"null names no stream":            {`null`, grant{}, false},
 		"state is no stream of an outbox": {`{"stream":"state","upto":7}`, grant{}, false},
@@ -106,17 +108,17 @@ func TestFraming(t *testing.T) {
 }
 
 func TestFlat(t *testing.T) {
-	f := New(Config{Session: 9, Stamp: func() flex.Stamp { return flex.Stamp{Clock: flex.ClockUntrusted} }})
+	f := New(Config{Session: 9, Epoch: "e9", Stamp: func() flex.Stamp { return flex.Stamp{Clock: flex.ClockUntrusted} }})
 	base := flex.Message{ID: "i", Stream: flex.StreamAck, Seq: 3, At: time.Date(2026, 1, 2, 4, 4, 5, 6, time.FixedZone("", 3600)), Schema: "ack/1"}
 	const tail = `,"schema":"ack/1","seq":3,"session":9,"stream":"ack"}`
 	for name, c := range map[string]struct{ body, want string }{
-		"the body's fields are beside the envelope": {`{"a":{"b":1}}`, `{"a":{"b":1},"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i"` + tail},
-		"the envelope wins over the body":           {`{"id":1,"seq":2,"session":"x"}`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i"` + tail},
-		"a large number keeps its digits":           {`{"a":12345678901234567890}`, `{"a":12345678901234567890,"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i"` + tail},
-		"null is an empty body":                     {`null`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i"` + tail},
-		"what is no object goes out as a problem":   {`[1]`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i","problem":"the stored body is not a JSON object"` + tail},
-		"what is damaged goes out as a problem":     {"\xff{", `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i","problem":"the stored body is not a JSON object"` + tail},
-		"what is too large goes out as a problem":   {`{"a":"` + strings.Repeat("x", maxPayload) + `"}`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","id":"i","problem":"the stored body is too large (262152 bytes)"` + tail},
+		"the body's fields are beside the envelope": {`{"a":{"b":1}}`, `{"a":{"b":1},"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i"` + tail},
+		"the envelope wins over the body":           {`{"id":1,"seq":2,"session":"x"}`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i"` + tail},
+		"a large number keeps its digits":           {`{"a":12345678901234567890}`, `{"a":12345678901234567890,"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i"` + tail},
+		"null is an empty body":                     {`null`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i"` + tail},
+		"what is no object goes out as a problem":   {`[1]`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i","problem":"the stored body is not a JSON object"` + tail},
+		"what is damaged goes out as a problem":     {"\xff{", `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i","problem":"the stored body is not a JSON object"` + tail},
+		"what is too large goes out as a problem":   {`{"a":"` + strings.Repeat("x", maxPayload) + `"}`, `{"at":"2026-01-02T03:04:05.000000006Z","clock":"untrusted","epoch":"e9","id":"i","problem":"the stored body is too large (262152 bytes)"` + tail},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := base

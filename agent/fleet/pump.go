@@ -33,24 +33,43 @@ type flight struct {
 	until time.Time
 }
 
-// newPump orders the lanes by what must arrive first.
+// newPump orders the lanes by what must arrive first: what is behind of the
+// telemetry comes last, and of it the newest first.
 func newPump(s *session) *pump {
-	out := s.f.cfg.Outbox
 	p := &pump{s: s}
 	for _, stream := range []flex.Stream{flex.StreamAck, flex.StreamEvent, flex.StreamTele, flex.StreamResp} {
-		l := &lane{stream: stream, more: true, log: s.f.cfg.Log}
-		if stream == flex.StreamTele {
-			if s.f.cfg.Series == nil {
-				continue
-			}
-			l.head, l.done = s.f.cfg.Series.Head, s.f.cfg.Series.Done
-		} else {
-			l.head = func(ctx context.Context, n int) ([]flex.Message, error) { return out.Head(ctx, stream, n) }
-			l.done = func(ctx context.Context, upto uint64) error { return out.Done(ctx, stream, upto) }
+		if stream != flex.StreamTele {
+			p.lanes = append(p.lanes, s.f.outboxLane(stream))
+		} else if s.f.cfg.Series != nil {
+			p.lanes = append(p.lanes, s.f.seriesLane(s.f.cfg.Series.After, s.f.cfg.Series.Newest()))
 		}
-		p.lanes = append(p.lanes, l)
+	}
+	if s.f.cfg.Series != nil {
+		live := p.lanes[2]
+		p.lanes = append(p.lanes, s.f.seriesLane(s.f.cfg.Series.Before, live.last+1))
 	}
 	return p
+}
+
+func (f *Fleet) outboxLane(stream flex.Stream) *lane {
+	out := f.cfg.Outbox
+	return &lane{stream: stream, more: true, most: laneMax, log: f.cfg.Log,
+		rows: func(ctx context.Context, behind uint64, n int) ([]flex.Message, error) {
+			return out.After(ctx, stream, behind, n)
+		},
+		done: func(ctx context.Context, rows []row) error { return out.Done(ctx, stream, rows[len(rows)-1].seq) }}
+}
+
+func (f *Fleet) seriesLane(rows func(context.Context, uint64, int) ([]flex.Message, error), from uint64) *lane {
+	return &lane{stream: flex.StreamTele, more: true, most: seriesMax, any: true, log: f.cfg.Log, rows: rows, last: from,
+		done: func(_ context.Context, rows []row) error {
+			seqs := make([]uint64, len(rows))
+			for i, r := range rows {
+				seqs[i] = r.seq
+			}
+			f.cfg.Series.Done(seqs...)
+			return nil
+		}}
 }
 
 // run serves until the session or ctx ends, and tells why.
@@ -92,6 +111,7 @@ func (p *pump) turn(ctx context.Context) error {
 	if err := p.collect(); err != nil {
 		return err
 	}
+	p.grants()
 	p.free(ctx)
 	for _, l := range p.lanes {
 		if l.stalled(p.s.f.limit.stall) {
@@ -110,9 +130,8 @@ func (p *pump) look() {
 	}
 }
 
-// collect takes the acknowledged flights from the front. Only the front: what
-// is taken is all that was published before it too, so that a lane may free
-// cumulatively (brokers answer in order, MQTT 3.1.1, 4.6).
+// collect takes the acknowledged flights from the front (brokers answer in
+// order, MQTT 3.1.1, 4.6).
 func (p *pump) collect() error {
 	for len(p.flights) > 0 {
 		f := p.flights[0]
@@ -134,7 +153,7 @@ func (p *pump) collect() error {
 			return errGeneration
 		}
 		if f.lane != nil {
-			f.lane.puback = f.seq
+			f.lane.answered(f.seq)
 		}
 		p.flights = p.flights[1:]
 	}
@@ -144,12 +163,24 @@ func (p *pump) collect() error {
 // free deletes the rows that are acknowledged by whoever counts.
 func (p *pump) free(ctx context.Context) {
 	for _, l := range p.lanes {
-		upto := l.puback
-		if p.s.f.cfg.BackendAcks {
-			upto = p.s.f.grantedUpto(l.stream)
-		}
-		if n := l.free(ctx, upto); n > 0 {
+		if n := l.free(ctx, p.s.f.cfg.BackendAcks); n > 0 {
 			p.s.f.count(0, n)
+		}
+	}
+}
+
+// grants takes what the backend has acknowledged of what is out on this
+// connection: no word of its frees what was never sent.
+func (p *pump) grants() {
+	for _, g := range p.s.grants.take() {
+		known := false
+		for _, l := range p.lanes {
+			if l.stream == g.Stream {
+				known = l.granted(g) || known
+			}
+		}
+		if !known {
+			p.s.f.cfg.Log.Debug("an acknowledgement of nothing that is out is ignored", "stream", g.Stream, "epoch", g.Epoch, "upto", g.Upto)
 		}
 	}
 }
@@ -162,8 +193,6 @@ func (p *pump) fill(ctx context.Context) {
 			if !ok {
 				break
 			}
-			// Before the publish: the backend may acknowledge at once.
-			p.s.f.publishing(l.stream, m.Seq)
 			p.fly(l, m.Seq, p.s.publish(l.stream, false, p.s.f.flat(m)))
 			p.s.f.count(1, 0)
 		}

@@ -30,11 +30,12 @@ type memory struct {
 	rows  map[flex.Stream][]flex.Message
 	next  map[flex.Stream]uint64
 	freed []string
+	epoch string
 	fail  error
 }
 
 func newMemory() *memory {
-	return &memory{rows: map[flex.Stream][]flex.Message{}, next: map[flex.Stream]uint64{}}
+	return &memory{rows: map[flex.Stream][]flex.Message{}, next: map[flex.Stream]uint64{}, epoch: "e1"}
 }
 
 func (m *memory) add(stream flex.Stream, n int) {
@@ -43,16 +44,17 @@ func (m *memory) add(stream flex.Stream, n int) {
 	for range n {
 		m.next[stream]++
 		seq := m.next[stream]
-		m.rows[stream] = append(m.rows[stream], flex.Message{ID: fmt.Sprintf("%s-%d", stream, seq), Stream: stream, Seq: seq,
+		m.rows[stream] = append(m.rows[stream], flex.Message{ID: fmt.Sprintf("%s-%d", stream, seq), Epoch: m.epoch, Stream: stream, Seq: seq,
 			At: time.Date(2026, 3, 1, 12, 0, 0, int(seq), time.UTC), Clock: flex.ClockHoldover, Schema: string(stream) + "/1",
 			Body: json.RawMessage(fmt.Sprintf(`{"n":%d,"id":"from the body"}`, seq))})
 	}
 }
 
-func (m *memory) Head(_ context.Context, stream flex.Stream, n int) ([]flex.Message, error) {
+func (m *memory) After(_ context.Context, stream flex.Stream, seq uint64, n int) ([]flex.Message, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.rows[stream][:min(n, len(m.rows[stream]))]), m.fail
+	rows := slices.DeleteFunc(slices.Clone(m.rows[stream]), func(r flex.Message) bool { return r.Seq <= seq })
+	return rows[:min(n, len(rows))], m.fail
 }
 
 func (m *memory) Done(_ context.Context, stream flex.Stream, upto uint64) error {
@@ -75,11 +77,27 @@ func (m *memory) left(stream flex.Stream) int {
 // rows of telemetry, as the store's series gives them.
 type seriesOf struct{ m *memory }
 
-func (s seriesOf) Head(ctx context.Context, n int) ([]flex.Message, error) {
-	return s.m.Head(ctx, flex.StreamTele, n)
+func (s seriesOf) Newest() uint64 {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	return s.m.next[flex.StreamTele]
 }
-func (s seriesOf) Done(ctx context.Context, upto uint64) error {
-	return s.m.Done(ctx, flex.StreamTele, upto)
+
+func (s seriesOf) After(ctx context.Context, seq uint64, n int) ([]flex.Message, error) {
+	return s.m.After(ctx, flex.StreamTele, seq, n)
+}
+
+func (s seriesOf) Before(ctx context.Context, seq uint64, n int) ([]flex.Message, error) {
+	rows, err := s.m.After(ctx, flex.StreamTele, 0, 1<<20)
+	rows = slices.DeleteFunc(rows, func(r flex.Message) bool { return r.Seq >= seq })
+	slices.Reverse(rows)
+	return rows[:min(n, len(rows))], err
+}
+
+func (s seriesOf) Done(seqs ...uint64) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.m.rows[flex.StreamTele] = slices.DeleteFunc(s.m.rows[flex.StreamTele], func(r flex.Message) bool { return slices.Contains(seqs, r.Seq) })
 }
 
 // heard is a message as a backend sees it.
@@ -87,6 +105,7 @@ type heard struct {
 	Topic    string
 	Retained bool
 	ID       string    `json:"id"`
+	Epoch    string    `json:"epoch"`
 	Stream   string    `json:"stream"`
 	Seq      uint64    `json:"seq"`
 	Session  uint64    `json:"session"`
@@ -186,7 +205,7 @@ func quick() limits {
 
 // site settings with an outbox in memory.
 func settings(addr string, m *memory) Config {
-	return Config{Site: site, Broker: "mqtt://" + addr, Session: 41, Outbox: m, Series: seriesOf{m},
+	return Config{Site: site, Broker: "mqtt://" + addr, Session: 41, Epoch: "e1", Outbox: m, Series: seriesOf{m},
 		State: func() any { return map[string]any{"version": "1.2.3"} },
 		Birth: func() any { return map[string]any{"devices": []string{"inv-1"}} },
 		Stamp: func() flex.Stamp { return flex.Stamp{At: time.Now(), Clock: flex.ClockSynced} },

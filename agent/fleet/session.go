@@ -36,6 +36,7 @@ type session struct {
 	client     mqtt.Client
 	requests   chan mqtt.Message
 	answers    *rate.Limiter
+	grants     grants
 	envelopes  *envelopes // nil: no relay door
 
 	// ctx ends with the connection, its cause tells why. It does not end with

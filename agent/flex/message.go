@@ -21,7 +21,8 @@ const (
 // that made it, published later, deleted when acknowledged. The store gives
 // ID and Seq.
 type Message struct {
-	ID     string          `json:"id"` // ULID
+	ID     string          `json:"id"`              // ULID
+	Epoch  string          `json:"epoch,omitempty"` // of the file that gave Seq
 	Stream Stream          `json:"stream"`
 	Seq    uint64          `json:"seq"`
 	At     time.Time       `json:"at"`

@@ -263,8 +263,10 @@ func (s *site) has(body string) (flex.Envelope, bool) {
 
 type noRows struct{}
 
-func (noRows) Head(context.Context, flex.Stream, int) ([]flex.Message, error) { return nil, nil }
-func (noRows) Done(context.Context, flex.Stream, uint64) error                { return nil }
+func (noRows) After(context.Context, flex.Stream, uint64, int) ([]flex.Message, error) {
+	return nil, nil
+}
+func (noRows) Done(context.Context, flex.Stream, uint64) error { return nil }
 
 func startSite(t testing.TB, brokerURL, id, shared string, change func(*fleet.Config)) *site {
 	t.Helper()

@@ -3,8 +3,6 @@ package why
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -120,11 +118,11 @@ type shelf struct {
 	fail  error
 }
 
-func (s *shelf) Append(_ context.Context, _ time.Time, b []byte) error {
+func (s *shelf) Append(_ context.Context, _ time.Time, b [][]byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail == nil {
-		s.blobs = append(s.blobs, b)
+		s.blobs = append(s.blobs, b...)
 	}
 	return s.fail
 }
@@ -137,7 +135,8 @@ func TestHistoryIsSavedAndReadAgain(t *testing.T) {
 		h.Note(time.Now(), plan(5000, "because"))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- h.Run(ctx, f, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
+		var told []error
+		go func() { done <- h.Run(ctx, f, func(err error) { told = append(told, err) }) }()
 		time.Sleep(3 * saveEvery / 2)
 		f.mu.Lock()
 		f.fail = nil
@@ -151,6 +150,9 @@ func TestHistoryIsSavedAndReadAgain(t *testing.T) {
 		cancel()
 		if err := <-done; err != nil {
 			t.Fatal(err)
+		}
+		if len(told) != 3 || told[0] == nil || told[1] != nil {
+			t.Errorf("told %v", told)
 		}
 		old, err := Load(t.Context(), f, time.Now())
 		if err != nil || len(old) != len(h.entries) {

@@ -5,21 +5,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"time"
 )
 
 // File is where history is kept; it may forget.
 type File interface {
-	Append(ctx context.Context, at time.Time, blob []byte) error
-	// Read gives the blobs that are not older than an instant, oldest first,
-	// and drops the others.
+	// Append keeps all of them or says why not.
+	Append(ctx context.Context, at time.Time, blobs [][]byte) error
+	// Read gives the blobs that are not older than an instant, oldest first.
 	Read(ctx context.Context, since time.Time) ([][]byte, error)
 }
 
 const (
 	saveEvery = time.Minute
-	mostBlob  = 4 << 20 // bytes of one batch that are read
+	mostBlob  = 4 << 20   // bytes of one batch that are read
+	fullBlob  = 128 << 10 // bytes at which a batch is full
 )
 
 // Load reads what earlier processes have kept. What cannot be read is left out.
@@ -45,11 +45,11 @@ func parse(blob []byte) (out []Entry) {
 	return out
 }
 
-// Run saves what is new until ctx ends, and then the rest.
-func (h *History) Run(ctx context.Context, f File, log *slog.Logger) error {
+// Run saves what is new until ctx ends, and then the rest. It tells how each
+// attempt ended.
+func (h *History) Run(ctx context.Context, f File, tell func(error)) error {
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
-	failing := false
 	for {
 		last := false
 		select {
@@ -62,11 +62,8 @@ func (h *History) Run(ctx context.Context, f File, log *slog.Logger) error {
 			err := save(context.WithoutCancel(ctx), f, list)
 			if err != nil {
 				h.putBack(list)
-				if !failing {
-					log.Warn("the history of reasons is not kept beyond this process", "error", err)
-				}
 			}
-			failing = err != nil
+			tell(err)
 		}
 		if last {
 			return nil
@@ -75,12 +72,17 @@ func (h *History) Run(ctx context.Context, f File, log *slog.Logger) error {
 }
 
 func save(ctx context.Context, f File, list []Entry) error {
+	var blobs [][]byte
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	for _, e := range list {
+	for i, e := range list {
 		if err := enc.Encode(e); err != nil {
 			return fmt.Errorf("cannot encode the history: %w", err)
 		}
+		if b.Len() >= fullBlob || i == len(list)-1 {
+			blobs = append(blobs, bytes.Clone(b.Bytes()))
+			b.Reset()
+		}
 	}
-	return f.Append(ctx, list[len(list)-1].At, b.Bytes())
+	return f.Append(ctx, list[len(list)-1].At, blobs)
 }

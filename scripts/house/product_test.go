@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"agent/preflight":            {"agent/allocate"}, // the site as the planner sees it
 	"agent/local":                {},
 	"agent/meter":                {},
+	"agent/telemetry":            {"store/series"},
 	"agent/why":                  {"agent/allocate"},
 	"agent/demo":                 {"agent", "agent/config", "drivers/sim"},
 	"drivers":                    {"agent/flex", "drivers/modbus", "drivers/regmap", "drivers/sunspec"},

@@ -1,182 +1,208 @@
-// Package series keeps series.db: packed telemetry that waits for the fleet,
-// in a ring bounded by count and size, batched and expendable.
+// Package series keeps rows of bytes in a ring that is bounded by the bytes of
+// its file: telemetry in series.db, the history of reasons in why.db. Both are
+// expendable.
 //
-// In: one blob per interval. Out: the oldest blobs until they are done. A file
-// that is damaged is thrown away: nothing here is precious, and nothing here
-// may take the state file down with it.
+// In: rows with rising numbers, several in one commit. Out: rows by number,
+// upwards or downwards, until the oldest make room for the newest. What is kept
+// does not depend on who has read it.
+//
+// A row lies in cells of about half a page, two to a page: pages are whole, no
+// run of pages is ever needed in a row, and what a row costs is what it frees
+// later. A file that is proven damaged is made anew: nothing here is precious,
+// and nothing here may take the state file down with it.
 package series
 
 import (
-	"context"
+	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
-var bucket = []byte("tele") // 8 bytes of sequence → 8 bytes of unix nanoseconds + blob
+// The file.
+const (
+	pageSize  = 4096
+	allocSize = 256 << 10 // by how much it grows at a time
+	lockWait  = time.Second
+
+	// DefaultMaxSize keeps 72 hours of 20 devices at 1 Hz several times over.
+	DefaultMaxSize = 48 << 20
+	defaultMaxRow  = 1 << 20
+)
 
 // Options of Open. Log is required; the zero value of the rest is the default.
 type Options struct {
 	Log     *slog.Logger
-	MaxRows int // default three days of minutes
-	MaxSize int // bytes, default 48 MiB
+	MaxSize int // bytes of the file
+	MaxRow  int // bytes of one row
+	// Run names this run, and Last the run before it: a file that Last did not
+	// close in good order may have given numbers that nobody remembers, and
+	// goes on under another epoch.
+	Run, Last string
 }
 
-// Row is one blob with its number and time.
+// Row is a blob with its number, of an epoch, and its time.
 type Row struct {
-	Seq  uint64
-	At   time.Time
-	Blob []byte
+	Epoch string
+	Seq   uint64
+	At    time.Time
+	Blob  []byte
+}
+
+// TooLargeError is a row beyond the bound of one row.
+type TooLargeError struct{ Size, Most int }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("a row of %d bytes is beyond the bound of %d: it is not kept, the others are", e.Size, e.Most)
 }
 
 // DB is the open file. It is safe for concurrent use.
 type DB struct {
+	path string
+	o    Options
+
+	use  sync.RWMutex // held for writing while a damaged file is made anew
 	bolt *bbolt.DB
-	max  int
+
+	writing sync.Mutex
+	seq     uint64 // last number that was given; writing is held
+	epoch   string
+	written atomic.Int64
 }
 
-// Open opens or makes the file. A damaged one is deleted and made anew.
+// Open opens or makes the file. A file that is proven damaged is deleted and
+// made anew; every other error may pass and leaves it as it is.
 func Open(path string, o Options) (*DB, error) {
-	if o.MaxRows == 0 {
-		o.MaxRows = 3 * 24 * 60
-	}
 	if o.MaxSize == 0 {
-		o.MaxSize = 48 << 20
+		o.MaxSize = DefaultMaxSize
+	}
+	if o.MaxRow == 0 {
+		o.MaxRow = min(defaultMaxRow, o.MaxSize/8)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data folder: %w", err)
 	}
-	b, err := open(path, o.MaxSize)
-	if err != nil && !errors.Is(err, berrors.ErrTimeout) && !errors.Is(err, fs.ErrPermission) {
-		o.Log.Warn("the telemetry file is damaged and is made anew", "error", err)
-		if rerr := os.Remove(path); rerr != nil {
-			return nil, errors.Join(err, rerr)
-		}
-		b, err = open(path, o.MaxSize)
-	}
+	db := &DB{path: path, o: o}
+	b, err := db.openOrMake()
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the telemetry file: %w", err)
+		return nil, fmt.Errorf("cannot open %s: %w", filepath.Base(path), err)
 	}
-	return &DB{bolt: b, max: o.MaxRows}, nil
+	db.bolt = b
+	if err := db.takeUp(); err != nil {
+		return nil, errors.Join(err, db.bolt.Close())
+	}
+	return db, nil
 }
 
-// open is bbolt's, whose panics on torn files are errors here.
-func open(path string, maxSize int) (b *bbolt.DB, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v", r)
+// openOrMake opens the file, or a new one in the place of a damaged one.
+func (db *DB) openOrMake() (*bbolt.DB, error) {
+	b, err := open(db.path, db.o.MaxSize)
+	if bad := (*damage)(nil); errors.As(err, &bad) {
+		db.o.Log.Warn("a file is damaged and is made anew: what it kept is lost", "file", db.path, "error", err)
+		if err := os.Remove(db.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
 		}
-		if err != nil && b != nil {
-			_ = b.Close()
-		}
-	}()
-	b, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, PageSize: 4096, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, MaxSize: maxSize})
-	if err != nil {
-		return b, err
+		b, err = open(db.path, db.o.MaxSize)
 	}
-	err = b.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(bucket)
-		return err
-	})
 	return b, err
 }
 
-// Append adds a blob, dropping the oldest beyond the ring's bound, or when the
-// file is full.
-func (db *DB) Append(ctx context.Context, at time.Time, blob []byte) (seq uint64, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	add := func(keep int) error {
-		return db.bolt.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(bucket)
-			n, err := b.NextSequence()
-			if err != nil {
-				return err
-			}
-			seq = n
-			if n > uint64(keep) {
-				if err := drop(b, n-uint64(keep)); err != nil {
-					return err
-				}
-			}
-			return b.Put(key(n), append(binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano())), blob...))
-		})
-	}
-	err = add(db.max)
-	if errors.Is(err, berrors.ErrMaxSizeReached) {
-		half := func() error {
-			return db.bolt.Update(func(tx *bbolt.Tx) error {
-				return drop(tx.Bucket(bucket), tx.Bucket(bucket).Sequence()-uint64(db.max/2))
-			})
-		}
-		if err = half(); err == nil {
-			err = add(db.max / 2)
-		}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot keep telemetry: %w", err)
-	}
-	return seq, nil
-}
-
-// Head gives the oldest n blobs.
-func (db *DB) Head(ctx context.Context, n int) ([]Row, error) {
-	if err := ctx.Err(); err != nil {
+func open(path string, maxSize int) (b *bbolt.DB, err error) {
+	if err := whole(path); err != nil {
 		return nil, err
 	}
-	out := []Row{}
-	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bucket).Cursor()
-		for k, v := c.First(); k != nil && len(out) < n; k, v = c.Next() {
-			if len(k) == 8 && len(v) >= 8 {
-				out = append(out, Row{Seq: binary.BigEndian.Uint64(k), At: time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC(),
-					Blob: append([]byte{}, v[8:]...)})
-			}
+	err = guarded(func() (err error) {
+		b, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, PageSize: pageSize, NoFreelistSync: true,
+			FreelistType: bbolt.FreelistMapType, MaxSize: max(maxSize, fileSize(path))})
+		if err != nil {
+			return judge(err)
 		}
+		b.AllocSize = allocSize
 		return nil
 	})
-	return out, err
+	if err != nil && b != nil {
+		_ = guarded(b.Close)
+	}
+	return b, err
 }
 
-// Done deletes the blobs up to and including a number.
-func (db *DB) Done(ctx context.Context, upto uint64) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// OpenForReading opens a file that no agent has open, and changes nothing.
+func OpenForReading(path string, log *slog.Logger) (*DB, error) {
+	if err := whole(path); err != nil {
+		return nil, err
 	}
-	return db.bolt.Update(func(tx *bbolt.Tx) error { return drop(tx.Bucket(bucket), upto) })
+	db := &DB{path: path, o: Options{Log: log}}
+	err := guarded(func() (err error) {
+		db.bolt, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
+		return judge(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", filepath.Base(path), err)
+	}
+	return db, nil
 }
 
-// Waiting counts the blobs that are not done.
-func (db *DB) Waiting() (n int, err error) {
-	err = db.bolt.View(func(tx *bbolt.Tx) error { n = tx.Bucket(bucket).Stats().KeyN; return nil })
-	return n, err
+// Next gives a number that was never given before in its epoch, and never will
+// be again. Nothing is written.
+func (db *DB) Next() (epoch string, seq uint64) {
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	db.seq++
+	return db.epoch, db.seq
 }
 
-// Close gives the file back.
-func (db *DB) Close() error { return db.bolt.Close() }
+// Last is the number that was given last, and the epoch of those to come.
+func (db *DB) Last() (epoch string, seq uint64) {
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	return db.epoch, db.seq
+}
 
-func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+// Written counts the bytes of pages that were written since the file was opened.
+func (db *DB) Written() int64 { return db.written.Load() }
 
-// drop deletes the blobs up to and including a number.
-func drop(b *bbolt.Bucket, upto uint64) error {
-	var keys [][]byte
-	c := b.Cursor()
-	for k, _ := c.First(); k != nil && (len(k) != 8 || binary.BigEndian.Uint64(k) <= upto); k, _ = c.Next() {
-		keys = append(keys, append([]byte(nil), k...))
+// Size is that of the file.
+func (db *DB) Size() int64 { return int64(fileSize(db.path)) }
+
+func fileSize(path string) int {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
 	}
-	for _, k := range keys {
-		if err := b.Delete(k); err != nil {
-			return err
-		}
+	return int(info.Size())
+}
+
+// Close notes that every number that was given is known, and gives the file
+// back.
+func (db *DB) Close() error {
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	db.use.Lock()
+	defer db.use.Unlock()
+	var err error
+	if !db.bolt.IsReadOnly() {
+		err = guarded(func() error {
+			return db.bolt.Update(func(tx *bbolt.Tx) error {
+				return tx.Bucket(bMeta).Put(keyClosed, append(binary.BigEndian.AppendUint64(nil, db.seq), db.o.Run...))
+			})
+		})
 	}
-	return nil
+	return errors.Join(err, guarded(db.bolt.Close))
+}
+
+// newEpoch is random: no two files, and no two lives of one, have the same.
+func newEpoch() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
 }
