@@ -54,7 +54,7 @@ func (w Watts) Clamp(lo, hi Watts) Watts { return max(lo, min(hi, w)) }
 // exponents, blanks, and anything beyond MaxPower: a rounded instruction is a
 // wrong instruction.
 func ParseDecimal(number string, unit Watts) (Watts, error) {
-	number, err := plain(number)
+	number, err := PlainNumber(number)
 	if err != nil {
 		return 0, err
 	}
@@ -96,8 +96,9 @@ func ParseDecimal(number string, unit Watts) (Watts, error) {
 	return Watts(total), nil
 }
 
-// plain writes a number with an exponent, such as 5e-3, without one: exactly.
-func plain(number string) (string, error) {
+// PlainNumber writes a number with an exponent, such as 5e-3, without one:
+// exactly.
+func PlainNumber(number string) (string, error) {
 	mantissa, exponent, given := strings.Cut(strings.ToLower(number), "e")
 	if !given {
 		return number, nil

@@ -84,7 +84,7 @@ func TestABadFieldBecomesAProblemAndNothingIsLost(t *testing.T) {
 		{"start", ``, "missing"}, {"start", `null`, "missing"}, {"start", `"tomorrow"`, "time"}, {"start", `1772467200`, "time"},
 		{"start", `"2026-03-29T01:30:00"`, "does not exist"}, {"start", `"2026-10-25T01:30:00"`, "twice"}, {"start", `"1970-01-01T00:00:00Z"`, "years"},
 		{"start", `"2026-02-30T00:00:00Z"`, "time"}, {"end", `"2026-03-02T16:00:00Z"`, "not after"}, {"end", `"2026-03-02T15:00:00Z"`, "not after"},
-		{"type", `"pause"`, "neither"}, {"type", `[]`, "list"}, {"revision", `"2"`, "whole"}, {"revision", `-1`, "whole"}, {"revision", `1.5`, "whole"},
+		{"type", `"pause"`, "neither"}, {"type", `[]`, "list"}, {"revision", `"v2"`, "whole"}, {"revision", `"02"`, "whole"}, {"revision", `"2e0"`, "whole"}, {"revision", `25e-1`, "whole"}, {"revision", `1e400`, "whole"}, {"revision", `-1`, "whole"}, {"revision", `1.5`, "whole"},
 		{"revision", `99999999999999999999`, "whole"}, {"asset_ids", `[1.5]`, "text"}, {"asset_ids", `[null]`, "null"}, {"asset_ids", `["a","a"]`, "twice"},
 		{"asset_ids", `[""]`, "empty"}, {"asset_ids", "[" + strings.Repeat(`"a",`, 1000) + `"b"]`, "more than"}, {"asset_ids", `{}`, "object"},
 		{"obligation_id", `{"id":1}`, "object"}, {"obligation_id", `"` + strings.Repeat("x", 200) + `"`, "longer"}, {"operator", `"a\u0000b"`, "control"},
@@ -338,5 +338,15 @@ func TestALongListKeepsItsOrder(t *testing.T) {
 	got, bad, first := embeddedProfile(t).instructions(list)
 	if len(got) != 999 || bad != 2 || first == nil || got[0].ID != "i0000" || got[700].ID != "i0701" || got[998].ID != "i1000" {
 		t.Errorf("%d read, %d not, %v", len(got), bad, first)
+	}
+}
+
+// A whole number is the same in every spelling.
+func TestARevisionInAnySpelling(t *testing.T) {
+	for spelling, want := range map[string]int64{`7`: 7, `7.0`: 7, `7e0`: 7, `0.7e1`: 7, `70e-1`: 7, `"7"`: 7, `0`: 0, `"0"`: 0, `9007199254740991`: 9007199254740991, `""`: 1} {
+		in, err := embeddedProfile(t).instruction([]byte(strings.Replace(goodInstruction, `"revision":2`, `"revision":`+spelling, 1)))
+		if err != nil || len(in.Problems) > 0 || in.Revision != want || in.HasRevision != (spelling != `""`) {
+			t.Errorf("%s is read as %d, %v, %v", spelling, in.Revision, in.Problems, err)
+		}
 	}
 }

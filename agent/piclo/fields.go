@@ -114,6 +114,11 @@ func parsed[T any](f *fields, name string, ps pointers, parse func(string) (T, e
 	if !ok {
 		return out, false
 	}
+	if n, ok := v.(json.Number); ok {
+		if plain, err := flex.PlainNumber(n.String()); err == nil {
+			v = json.Number(plain)
+		}
+	}
 	s, err := asText(v, maxText)
 	if err != nil {
 		f.problem(flex.ReasonBadField, "%s: %v", at, err)
@@ -251,15 +256,29 @@ func (s positive) direction(w flex.Watts) flex.Direction {
 	return flex.Import
 }
 
-// wholeNumber reads a whole number from 0 to limit.
+// wholeNumber reads a whole number from 0 to limit, in any spelling of it: 7,
+// 7.0, 70e-1 or "7". A text with a leading zero or sign is none: it may be a
+// name.
 func wholeNumber(v any, limit int64) (int64, error) {
-	n, ok := v.(json.Number)
-	if !ok {
+	var text, number string
+	switch v := v.(type) {
+	case string:
+		if text, number = v, v; strings.Trim(v, "0123456789") != "" || len(v) > 1 && v[0] == '0' {
+			number = ""
+		}
+	case json.Number:
+		text = v.String()
+		plain, _ := flex.PlainNumber(text)
+		whole, frac, _ := strings.Cut(plain, ".")
+		if strings.Trim(frac, "0") == "" {
+			number = whole
+		}
+	default:
 		return 0, fmt.Errorf("%s is not a whole number", kindOf(v))
 	}
-	i, err := strconv.ParseInt(n.String(), 10, 64)
+	i, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || i < 0 || i > limit {
-		return 0, fmt.Errorf("%s is not a whole number from 0 to %d", clip(n.String()), limit)
+		return 0, fmt.Errorf("%s is not a whole number from 0 to %d", clip(text), limit)
 	}
 	return i, nil
 }

@@ -216,10 +216,12 @@ func jwkPoint(crv, x, y string) (*ecdsa.PublicKey, error) {
 		curve = elliptic.P256()
 	case "P-384":
 		curve = elliptic.P384()
+	case "P-521":
+		curve = elliptic.P521()
 	default:
-		return nil, fmt.Errorf("EC JWK on curve %q: need P-256 or P-384", clip(crv))
+		return nil, fmt.Errorf("EC JWK on curve %q: need P-256, P-384 or P-521", clip(crv))
 	}
-	size := curve.Params().BitSize / 8
+	size := (curve.Params().BitSize + 7) / 8
 	rawX, errX := base64.RawURLEncoding.DecodeString(x)
 	rawY, errY := base64.RawURLEncoding.DecodeString(y)
 	if errX != nil || errY != nil || len(rawX) != size || len(rawY) != size {

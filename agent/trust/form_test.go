@@ -66,7 +66,7 @@ func TestWhatGoJoseWritesInJSONAndDetachedIsUnderstood(t *testing.T) {
 		"flattened": JSON([]byte(jws.FullSerialize())), "general": JSON([]byte(several.FullSerialize())),
 		"detached": Detached([]byte(apart), []byte(`{"a":1}`)),
 	} {
-		if payload, _, err := VerifyForm(s, allKeys(), Algorithms()); err != nil || string(payload) != `{"a":1}` {
+		if payload, _, err := VerifyForm(s, allKeys(), []string{"ES256"}); err != nil || string(payload) != `{"a":1}` {
 			t.Errorf("%s: %q %v", name, payload, err)
 		}
 	}
@@ -115,7 +115,7 @@ func TestHostileJSONForms(t *testing.T) {
 	k := makeKeys()
 	p := strings.Split(string(sign(t, "RS256", k.rsa, "", `{"a":1}`)), ".")
 	q := strings.Split(string(sign(t, "ES256", k.p256, "", `{"a":1}`)), ".")
-	es512 := strings.Split(string(sign(t, "ES512", k.p521, "", `{"a":1}`)), ".")
+	unknown := []string{b64(`{"alg":"ES256K"}`), p[1], p[2]}
 	part := func(p []string, more string) string {
 		return `{"protected":"` + p[0] + `","signature":"` + p[2] + `"` + more + `}`
 	}
@@ -130,10 +130,10 @@ func TestHostileJSONForms(t *testing.T) {
 	}{
 		"a member that nobody knows passes":    {flat(`,"extra":{}`), nil},
 		"an unprotected kid is only a hint":    {flat(`,"header":{"kid":"nobody"}`), nil},
-		"one usable among others":              {general(part(es512, ""), part(p, "")), nil},
+		"one usable among others":              {general(part(unknown, ""), part(p, "")), nil},
 		"two usable":                           {general(part(p, ""), part(q, "")), ErrForbidden},
 		"the same signature twice":             {general(part(p, ""), part(p, "")), ErrForbidden},
-		"none usable":                          {general(part(es512, "")), ErrForbidden},
+		"none usable":                          {general(part(unknown, "")), ErrForbidden},
 		"a good one beside an unsigned one":    {general(part(p, ""), part(none, "")), ErrForbidden},
 		"a good one beside a malformed one":    {general(part(p, ""), `{"protected":1}`), ErrMalformed},
 		"no signatures":                        {general(), ErrMalformed},

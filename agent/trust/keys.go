@@ -26,13 +26,17 @@ const (
 type Key struct {
 	ID     string
 	Alg    string
-	Public any // *rsa.PublicKey, *ecdsa.PublicKey (P-256, P-384) or ed25519.PublicKey
+	Public any // *rsa.PublicKey, *ecdsa.PublicKey (P-256, P-384, P-521) or ed25519.PublicKey
 }
+
+// curves are those that we verify with, and the only algorithm of each (RFC
+// 7518 section 3.4).
+var curves = map[elliptic.Curve]string{elliptic.P256(): "ES256", elliptic.P384(): "ES384", elliptic.P521(): "ES512"}
 
 // Algorithms is every algorithm this package can verify: asymmetric ones
 // only. "none" and HMAC are not in it and cannot be configured in.
 func Algorithms() []string {
-	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519"}
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
 }
 
 // Fits tells whether the key may be used with the algorithm: the type of key
@@ -48,7 +52,7 @@ func (k Key) Fits(alg string) bool {
 			return true
 		}
 	case *ecdsa.PublicKey:
-		return alg == "ES256" && pub.Curve == elliptic.P256() || alg == "ES384" && pub.Curve == elliptic.P384()
+		return alg == curves[pub.Curve]
 	case ed25519.PublicKey:
 		return general(alg) == "EdDSA"
 	}
@@ -94,15 +98,15 @@ func checkPublic(pub any) error {
 		}
 		return nil
 	case *ecdsa.PublicKey:
-		if p.Curve == elliptic.P256() || p.Curve == elliptic.P384() {
+		if curves[p.Curve] != "" {
 			return nil
 		}
-		return fmt.Errorf("elliptic curve %s: need P-256 or P-384", p.Curve.Params().Name)
+		return fmt.Errorf("elliptic curve %s: need P-256, P-384 or P-521", p.Curve.Params().Name)
 	case ed25519.PublicKey:
 		if len(p) == ed25519.PublicKeySize {
 			return nil
 		}
 		return errors.New("an Ed25519 key needs 32 bytes")
 	}
-	return fmt.Errorf("keys of type %T are not supported: need RSA, P-256, P-384 or Ed25519", pub)
+	return fmt.Errorf("keys of type %T are not supported: need RSA, P-256, P-384, P-521 or Ed25519", pub)
 }

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -37,7 +38,7 @@ func TestKeyDocumentsInEveryForm(t *testing.T) {
 	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	jwk := func(pub any, kid string) jose.JSONWebKey { return jose.JSONWebKey{Key: pub, KeyID: kid, Use: "sig"} }
 	set := map[string]any{"keys": []any{
-		jwk(&k.rsa.PublicKey, "a"), jwk(k.ed.Public(), "b"), jwk(&k.p384.PublicKey, "c"),
+		jwk(&k.rsa.PublicKey, "a"), jwk(k.ed.Public(), "b"), jwk(&k.p384.PublicKey, "c"), jwk(&k.p521.PublicKey, "d"),
 		map[string]any{"kty": "oct", "k": "c2VjcmV0"}, map[string]any{"kty": "new"},
 	}}
 	block, _ := pem.Decode([]byte(rsaPEM))
@@ -62,7 +63,7 @@ func TestKeyDocumentsInEveryForm(t *testing.T) {
 		"JWK P-256":                 {mustJSON(t, jwk(&k.p256.PublicKey, "j2")), "j2"},
 		"JWK Ed25519":               {mustJSON(t, jwk(k.ed.Public(), "j3")), "j3"},
 		"JWK wrapped":               {mustJSON(t, map[string]any{"public_key": jwk(&k.rsa.PublicKey, "j4")}), "j4"},
-		"JWKS skips what is no use": {mustJSON(t, set), "a,b,c"},
+		"JWKS skips what is no use": {mustJSON(t, set), "a,b,c,d"},
 	}
 	for name, c := range cases {
 		keys, err := ParseKeys([]byte(c.doc))
@@ -87,6 +88,10 @@ func TestKeyDocumentsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	private := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k.rsa)}))
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
 	size := elliptic.P256().Params().BitSize / 8
 	off := base64.RawURLEncoding.EncodeToString(make([]byte, size))
 	for name, doc := range map[string]string{
@@ -96,7 +101,7 @@ func TestKeyDocumentsThatAreRefused(t *testing.T) {
 		"private key":          private,
 		"private JWK":          mustJSON(t, jose.JSONWebKey{Key: k.p256}),
 		"RSA below 2048 bits":  string(pemOf(t, &weak.PublicKey)),
-		"P-521":                string(pemOf(t, &k.p521.PublicKey)),
+		"P-224":                string(pemOf(t, &p224.PublicKey)),
 		"no key in it":         `{"detail":"not found"}`,
 		"key given twice":      `{"public_key":"a","public_key":"b"}`,
 		"shared secret":        `{"kty":"oct","k":"c2VjcmV0"}`,
