@@ -43,6 +43,7 @@ type Envelope struct {
 	Door     Door
 	Received time.Time
 	Source   string              // peer address without port, for rate limits and the log
+	Shared   bool                // many may send from Source: what one of them does counts against none
 	Header   map[string][]string // values as they came, by canonical name
 	Body     []byte
 }

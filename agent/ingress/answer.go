@@ -21,7 +21,8 @@ type answer struct {
 	status int
 	retry  time.Duration // Retry-After, when above zero
 	text   string
-	// failed marks what counts against its source: not authentic.
+	// failed marks what counts against its source: not authentic, as far as can
+	// be told.
 	failed bool
 }
 
@@ -49,7 +50,7 @@ func answerTo(err error) answer {
 	case flex.ReasonStaleTime:
 		return answer{status: http.StatusUnauthorized, text: "the notification is from the future or expired: check the clocks", failed: true}
 	case flex.ReasonNoKey:
-		return answer{status: http.StatusServiceUnavailable, retry: after, text: "the market's public key is not at hand, send it again"}
+		return answer{status: http.StatusServiceUnavailable, retry: after, text: "the market's public key is not at hand, send it again", failed: true}
 	case flex.ReasonTooMany:
 		return answer{status: http.StatusTooManyRequests, retry: after, text: "too many notifications that nobody signed"}
 	case flex.ReasonTooLarge:

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"flexd/agent/flex"
 )
@@ -103,6 +104,42 @@ func TestAFloodThroughAnUnnamedProxyDoesNotShutTheDoor(t *testing.T) {
 	in.answer(nil)
 	if resp, _ := call(t, w, "POST", "/webhooks/piclo", strings.NewReader("x")); resp.StatusCode != http.StatusAccepted {
 		t.Errorf("the market gets %d", resp.StatusCode)
+	}
+	if !in.got[0].Shared {
+		t.Error("the rooms behind the door are not told that the address stands for many")
+	}
+}
+
+// What cannot be judged, since the keys were asked for a moment ago, counts as
+// well: a flood must not go on for free.
+func TestAFloodThatCannotBeJudgedIsHeldBack(t *testing.T) {
+	in := &fakeIntake{}
+	in.answer(&flex.RetryError{After: time.Second, Err: flex.Refuse(flex.ReasonNoKey, "no")})
+	w, _ := open(t, in, func(c *WebhookConfig) {
+		c.FailPerSecond, c.TrustedProxies = 2, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	post := func(from string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+w.Addr().String()+"/webhooks/piclo", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", from)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	held := 0
+	for range 20 {
+		if post("203.0.113.9") == http.StatusTooManyRequests {
+			held++
+		}
+	}
+	in.answer(nil)
+	if got := post("198.51.100.1"); held < 10 || got != http.StatusAccepted {
+		t.Errorf("%d of 20 were held back, and another sender gets %d", held, got)
 	}
 }
 

@@ -174,7 +174,7 @@ func (d *RelayDoor) Take(ctx context.Context, payload []byte) error {
 	if err := d.pace.Wait(ctx); err != nil {
 		return &flex.RetryError{After: retrySoon, Err: fmt.Errorf("too many envelopes at once: %w", err)}
 	}
-	err = d.accept(ctx, flex.Envelope{Door: flex.DoorRelay, Received: now.UTC(), Source: e.Relay, Header: e.Header, Body: e.Body})
+	err = d.accept(ctx, flex.Envelope{Door: flex.DoorRelay, Received: now.UTC(), Source: e.Relay, Shared: true, Header: e.Header, Body: e.Body})
 	return d.judged(e, now, err)
 }
 

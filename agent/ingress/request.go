@@ -49,7 +49,7 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), handleTime)
 	defer cancel()
 	a = answerTo(w.routes[r.URL.Path].Accept(ctx, flex.Envelope{
-		Door: flex.DoorWebhook, Received: received, Source: source, Header: r.Header, Body: body,
+		Door: flex.DoorWebhook, Received: received, Source: source, Shared: !alone, Header: r.Header, Body: body,
 	}))
 	if a.failed && alone {
 		w.fails.note(src, received)

@@ -35,11 +35,14 @@ func newBudget() *budget {
 
 func perMinute(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(float64(n)/60), n) }
 
-// take tells whether one more of the source may be followed. list asks for the
-// market's list instead.
-func (b *budget) take(source string, now time.Time) (ok, list bool) {
+// take tells whether one more of the source may be followed; one that many
+// share has no budget of its own. list asks for the market's list instead.
+func (b *budget) take(source string, shared bool, now time.Time) (ok, list bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if shared {
+		return b.inAll(now)
+	}
 	own, known := b.sources[source]
 	if !known {
 		if len(b.order) >= freeSources {
@@ -49,13 +52,26 @@ func (b *budget) take(source string, now time.Time) (ok, list bool) {
 		own = perMinute(freePerSource)
 		b.sources[source], b.order = own, append(b.order, source)
 	}
-	if own.AllowN(now, 1) && b.all.AllowN(now, 1) {
+	if own.AllowN(now, 1) {
+		return b.inAll(now)
+	}
+	return false, b.list(now)
+}
+
+func (b *budget) inAll(now time.Time) (ok, list bool) {
+	if b.all.AllowN(now, 1) {
 		return true, false
 	}
-	if list = now.Sub(b.listed) >= freeList; list {
+	return false, b.list(now)
+}
+
+// list tells whether the market's list is due.
+func (b *budget) list(now time.Time) bool {
+	due := now.Sub(b.listed) >= freeList
+	if due {
 		b.listed = now
 	}
-	return false, list
+	return due
 }
 
 // afford refuses for now what goes beyond the budget of what nobody signed.
@@ -63,7 +79,7 @@ func (i *Intake) afford(n flex.Notice, env flex.Envelope) error {
 	if n.KeyID != flex.UnsignedKey {
 		return nil
 	}
-	ok, list := i.budget.take(env.Source, time.Now())
+	ok, list := i.budget.take(env.Source, env.Shared, time.Now())
 	if ok {
 		return nil
 	}

@@ -50,6 +50,25 @@ func TestInventedPointersHaveABudget(t *testing.T) {
 	}
 }
 
+// An address that many share has no budget of its own.
+func TestASharedAddressHasTheWholeBudget(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		r := newRig(nil)
+		r.market.keyID = flex.UnsignedKey
+		taken := 0
+		for n := range 200 {
+			env := body(fmt.Sprint("u", n))
+			env.Shared = true
+			if r.Accept(t.Context(), env) == nil {
+				taken++
+			}
+		}
+		if taken != freeInAll {
+			t.Errorf("%d are taken, want %d", taken, freeInAll)
+		}
+	})
+}
+
 // What is signed has no such budget.
 func TestWhatIsSignedHasNoBudget(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {

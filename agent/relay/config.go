@@ -112,11 +112,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	o := value{r: r, node: root}.object("webhook", "routes", "broker", "limits", "health")
 	c := &Config{Webhook: webhook(o.get("webhook")), Broker: broker(o.get("broker"))}
 	c.Routes = routes(o.get("routes"))
-	perSource := 20
-	if c.Webhook.Plain && len(c.Webhook.TrustedProxies) == 0 {
-		perSource = 0 // every request would come from the proxy
-	}
-	c.Limits = limits(o.get("limits"), perSource)
+	c.Limits = limits(o.get("limits"))
 	c.Health = healthListen(o.get("health"))
 	if len(r.problems) > 0 {
 		return nil, r.problems.sorted()
@@ -262,12 +258,12 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func limits(v value, perSource int) Limits {
+func limits(v value) Limits {
 	o := v.object("max_body", "per_second", "per_source", "queue", "in_flight", "timeout")
 	return Limits{
 		MaxBody:   o.get("max_body").size(128<<10, 1<<10, maxBody),
 		PerSecond: o.get("per_second").number(200, 1, 10000),
-		PerSource: o.get("per_source").number(perSource, 0, 10000),
+		PerSource: o.get("per_source").number(20, 0, 10000),
 		Queue:     o.get("queue").number(256, 1, 4096),
 		InFlight:  o.get("in_flight").number(64, 1, 1024),
 		Timeout:   o.get("timeout").duration(10*time.Second, time.Second, 20*time.Second),

@@ -101,17 +101,6 @@ func TestProblemsAreToldByLine(t *testing.T) {
 	}
 }
 
-func TestBehindAnUntrustedProxySendersAreNotTold(t *testing.T) {
-	for text, want := range map[string]int{
-		"webhook: {tls: off}": 0, "webhook: {tls: off, trusted_proxies: [10.0.0.1]}": 20, "webhook: {tls: {cert: /c, key: /k}}": 20,
-	} {
-		c, err := Parse("r", []byte(text+"\nroutes: [{path: /a, sites: [b]}]\nbroker: {url: \"mqtts://b\"}\n"))
-		if err != nil || c.Limits.PerSource != want {
-			t.Errorf("%s: %d a second, %v", text, c.Limits.PerSource, err)
-		}
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(Reference()))
 	f.Add([]byte("webhook: {tls: off}\nroutes: [{path: /a, sites: [b]}]\nbroker: {url: \"mqtt://[::1]:1\"}\n"))

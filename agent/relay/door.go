@@ -29,7 +29,7 @@ func (d *door) Accept(ctx context.Context, env flex.Envelope) error {
 		d.count.requests[tooLarge].Add(1)
 		return flex.Refuse(flex.ReasonTooLarge, "the body is larger than %d bytes", d.limits.MaxBody)
 	}
-	if !d.sources.allow(env.Source, env.Received) {
+	if !env.Shared && !d.sources.allow(env.Source, env.Received) {
 		d.count.requests[tooMany].Add(1)
 		return &flex.RetryError{After: time.Second, Err: errors.New("too many requests of one source")}
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -266,19 +267,28 @@ func TestSleepersKeepNobodyOut(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	b := startBroker(t)
-	r, _ := launch(t, settings(t, "mqtt://"+b.addr, func(c *Config) { c.Limits.PerSource, c.Limits.MaxBody = 5, 1000 }))
+	proxied := func(c *Config) {
+		c.Limits.PerSource, c.Limits.MaxBody = 5, 1000
+		c.Webhook.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}
+	r, _ := launch(t, settings(t, "mqtt://"+b.addr, proxied))
 	until(t, "the relay is connected", r.proven)
 	if status, _ := mustPost(t, r, path, strings.Repeat("x", 1001)); status != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large: %d", status)
 	}
 	limited := 0
 	for range 40 {
-		if status, h := mustPost(t, r, path, "a"); status == 503 && h.Get("Retry-After") != "" {
+		if status, h := mustPostFrom(t, r, "203.0.113.9"); status == 503 && h.Get("Retry-After") != "" {
 			limited++
 		}
 	}
 	if limited < 10 {
 		t.Errorf("%d of 40 were put off, 5 a second are allowed", limited)
+	}
+	for range 40 {
+		if status, _ := mustPost(t, r, path, "a"); status != http.StatusAccepted {
+			t.Fatalf("one of the many whom a proxy does not name gets %d", status)
+		}
 	}
 	whole, _ := launch(t, settings(t, "mqtt://"+b.addr, func(c *Config) { c.Limits.PerSecond = 5 }))
 	until(t, "the relay is connected", whole.proven)

@@ -330,6 +330,16 @@ func mustPost(t testing.TB, r *Relay, where, body string) (int, http.Header) {
 	return status, header
 }
 
+// mustPostFrom posts for a sender that a proxy names.
+func mustPostFrom(t testing.TB, r *Relay, from string) (int, http.Header) {
+	t.Helper()
+	status, header, err := send(sender(), r, path, []byte("a"), http.Header{"X-Forwarded-For": {from}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status, header
+}
+
 func ask(t testing.TB, r *Relay, where string) (int, string) {
 	t.Helper()
 	resp, err := http.Get(fmt.Sprintf("http://%s%s", r.HealthAddr(), where))
