@@ -119,7 +119,7 @@ func (a *Agent) buildLocal() {
 	if socket == "" {
 		socket = local.DefaultSocket()
 	}
-	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view, Preflighter: view, Metered: view, Zone: cfg.Site.Timezone.String()}, a.log)
+	a.socket = local.NewSocket(socket, local.Parts{Source: view, Actor: view, Bench: view, Answers: view, Declarer: view, Subscriber: view, Driller: view, Explainer: view, Preflighter: view, Metered: view, Sampled: view, Zone: cfg.Site.Timezone.String()}, a.log)
 }
 
 func (a *Agent) buildGroup() {

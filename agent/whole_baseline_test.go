@@ -84,6 +84,10 @@ func TestADispatchKeepsTheBaselineItWasAdmittedWith(t *testing.T) {
 		parse(t, out, &got)
 		return len(got.Rows) > 0 && got.By == "grid"
 	})
+	// What was measured is exported up to this second, though nothing waits for it.
+	if out, code := s.command("telemetry", "export", "--device", "grid"); code != 0 || strings.Count(out, ",grid,") < 20 || !strings.HasPrefix(out, "time,device,power_w,soc_percent\n") {
+		t.Errorf("%d: %s", code, out)
+	}
 }
 
 // What was kept on earlier days is what a dispatch is held against, and it is

@@ -75,13 +75,8 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("cannot ask the agent: %w", err)
 	}
 	resp, err := c.http.Do(req)
-	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w (nobody serves %s): start it with `systemctl start flexd`, or name another socket with --socket", ErrNotRunning, c.path)
-	case errors.Is(err, os.ErrPermission):
-		return &RefusedError{Text: fmt.Sprintf("this user may not open %s: use root, or join the group flexd to look", c.path)}
-	case err != nil:
-		return fmt.Errorf("cannot ask the agent: %w", err)
+	if err := c.unreachable(err); err != nil {
+		return err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
@@ -97,13 +92,32 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if err := shown.Unmarshal(answer, out); err != nil {
 		return fmt.Errorf("cannot understand the agent's answer: %w", err)
 	}
-	if zone, err := time.LoadLocation(resp.Header.Get(zoneHeader)); err == nil {
-		c.zone = zone
-		if c.siteTime {
-			inZone(reflect.ValueOf(out), zone)
-		}
+	if c.takeZone(resp) && c.siteTime {
+		inZone(reflect.ValueOf(out), c.zone)
 	}
 	return nil
+}
+
+// unreachable says in plain words why nobody answers.
+func (c *Client) unreachable(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w (nobody serves %s): start it with `systemctl start flexd`, or name another socket with --socket", ErrNotRunning, c.path)
+	case errors.Is(err, os.ErrPermission):
+		return &RefusedError{Text: fmt.Sprintf("this user may not open %s: use root, or join the group flexd to look", c.path)}
+	case err != nil:
+		return fmt.Errorf("cannot ask the agent: %w", err)
+	}
+	return nil
+}
+
+// takeZone remembers the site's zone, where the answer tells it.
+func (c *Client) takeZone(resp *http.Response) bool {
+	zone, err := time.LoadLocation(resp.Header.Get(zoneHeader))
+	if err == nil {
+		c.zone = zone
+	}
+	return err == nil
 }
 
 func failure(status int, answer []byte) error {

@@ -52,6 +52,7 @@ type Parts struct {
 	Explainer   Explainer
 	Metered     Metered
 	Preflighter Preflighter
+	Sampled     Sampled
 	Zone        string // of the site, an IANA name
 }
 
@@ -162,6 +163,7 @@ func peer(ctx context.Context) (name string, mayAct bool) {
 // Handler is the table of routes with their rights.
 func (s *Socket) Handler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/telemetry", s.samples) // to look is enough
 	for _, rt := range slices.Concat(routes, benchRoutes) {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) {
 			by, mayAct := peer(r.Context())

@@ -61,8 +61,14 @@ func (s *site) Registers(_ context.Context, _ flex.DeviceID, _ byte, addr, count
 // serve runs a socket in a temporary folder until the test ends.
 func serve(t *testing.T, s *site) (*Client, string) {
 	t.Helper()
+	c := serveParts(t, Parts{Source: s, Actor: s, Bench: s})
+	return c, c.path
+}
+
+func serveParts(t *testing.T, parts Parts) *Client {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "flexd.sock")
-	sock := NewSocket(path, Parts{Source: s, Actor: s, Bench: s}, slog.New(slog.DiscardHandler))
+	sock := NewSocket(path, parts, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- sock.Run(ctx) }()
@@ -77,7 +83,7 @@ func serve(t *testing.T, s *site) (*Client, string) {
 			t.Error(err)
 		}
 	})
-	return Dial(path), path
+	return Dial(path)
 }
 
 func TestCommandsOverTheSocket(t *testing.T) {

@@ -87,7 +87,7 @@ func (e *configError) Unwrap() error { return e.err }
 func commands() []command {
 	return []command{
 		runCommand(), demoCommand(), checkCommand(), configCommand(), statusCommand(), obligationsCommand(),
-		instructionsCommand(), showCommand(), acceptCommand(), rejectCommand(), unavailableCommand(), marketCommand(), holdCommand(), releaseCommand(), stopCommand(), drillCommand(), whyCommand(), preflightCommand(), intervalsCommand(), baselineCommand(), deviceCommand(), mapCommand(),
+		instructionsCommand(), showCommand(), acceptCommand(), rejectCommand(), unavailableCommand(), marketCommand(), holdCommand(), releaseCommand(), stopCommand(), drillCommand(), whyCommand(), preflightCommand(), intervalsCommand(), telemetryCommand(), baselineCommand(), deviceCommand(), mapCommand(),
 		relayCommand(), versionCommand(),
 	}
 }
