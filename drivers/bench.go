@@ -56,11 +56,15 @@ func (s *Set) WriteRaw(ctx context.Context, id flex.DeviceID, fn byte, addr uint
 // Lines opens further connections to a configured device while its own stays
 // up, each with one read, and tells how many work at once and whether one of
 // them ends ours. It only reads; on a device that serves one connection it may
-// cost ours, which comes back by itself.
+// cost ours, which comes back by itself. A device that wants long pauses is not
+// asked: connections do not know of each other's requests.
 func (s *Set) Lines(ctx context.Context, id flex.DeviceID) (extra int, drops bool, err error) {
 	d, own, err := s.find(id)
 	if err != nil {
 		return 0, false, err
+	}
+	if own.Gap() > mostGap {
+		return 0, false, fmt.Errorf("%s wants %v between two requests, which further connections would not keep", id, own.Gap())
 	}
 	seek := func() (modbus.Request, error) {
 		return someRead(ctx, own, s.ways[id].address(modbus.Request{Unit: d.Unit()}))
@@ -102,6 +106,10 @@ var readPlaces = []struct {
 	fn   byte
 	addr uint16
 }{{3, 40000}, {3, 50000}, {3, 0}, {4, 0}, {4, 4999}, {4, 5000}, {3, 11}, {3, 30000}, {3, 800}}
+
+// mostGap is the longest pause that a device may want and yet be asked over
+// several connections.
+const mostGap = 250 * time.Millisecond
 
 // mostLines bounds the connections that are tried beside one another.
 const mostLines = 5

@@ -252,6 +252,15 @@ func TestATechnicianReachesRegistersThroughTheOneConnection(t *testing.T) {
 	if extra, drops, err := set.Lines(t.Context(), "bat"); err != nil || extra < 2 || drops {
 		t.Errorf("%d more, drops %v, %v", extra, drops, err)
 	}
+	slow, err := drivers.Open([]drivers.Config{{ID: "bat", Driver: "sunspec", Role: flex.RoleStorage, Address: server.Addr(), Unit: 1, Gap: time.Second}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(start(t, slow.Run))
+	before := server.Accepted()
+	if _, _, err := slow.Lines(t.Context(), "bat"); err == nil || server.Accepted() != before {
+		t.Errorf("a device that wants a pause of a second was asked over %d connections: %v", server.Accepted()-before, err)
+	}
 }
 
 func TestWhatWasMeasuredBecomesSettings(t *testing.T) {

@@ -47,6 +47,8 @@ type plant struct {
 	setAt       time.Time
 	base        float64
 	meterSilent bool
+	every       time.Duration // between two readings, where it takes its time
+	seen        flex.Reading
 }
 
 func newPlant() *plant {
@@ -141,6 +143,10 @@ func (p *plant) Device(id flex.DeviceID) (flex.DeviceStatus, bool) {
 	defer p.mu.Unlock()
 	w := flex.Watts(p.power)
 	r := flex.Reading{Device: id, At: time.Now(), Power: &w, SoC: &p.soc}
+	if p.seen.Fresh(r.At, p.every-1) {
+		r = p.seen
+	}
+	p.seen = r
 	if p.fault {
 		r.Status = "fault"
 	}

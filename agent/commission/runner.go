@@ -48,6 +48,7 @@ const (
 	takeLimit    = 20 * time.Second // for the registers to hold a setpoint
 	releaseLimit = time.Minute      // for the release to be proven
 	meterFresh   = 10 * time.Second
+	deviceFresh  = 20 * time.Second // of one that takes a request a second while it is told
 	revertGrace  = 20 * time.Second // beyond the lease, before the device counts as one that stays
 	linesLimit   = 30 * time.Second
 	defaultLease = time.Minute
@@ -193,7 +194,7 @@ func (t *trial) drive(ctx context.Context, s Step) (told time.Time, samples []Sa
 			end = told.Add(s.Hold)
 		}
 		now := time.Now()
-		samples = append(samples, t.sample(now, st))
+		samples = append(samples, t.sample(st))
 		switch {
 		case s.Order == flex.OrderNone && !now.Before(end), !told.IsZero() && !now.Before(end), !now.Before(limit):
 			return told, samples, nil
@@ -249,7 +250,7 @@ func (t *trial) look(now time.Time) (flex.DeviceStatus, error) {
 	switch {
 	case !ok:
 		return st, flex.Refuse(flex.ReasonNotOurs, "there is no device %q; `flexd device list` lists them", t.id)
-	case !st.Online || st.Reading == nil || !st.Reading.Fresh(now, meterFresh):
+	case !st.Online || st.Reading == nil || !st.Reading.Fresh(now, deviceFresh):
 		return st, flex.Refuse(flex.ReasonDeviceUnavailable, "%s cannot be read: %s", t.id, st.Error)
 	case st.Reading.Status == "fault":
 		return st, flex.Refuse(flex.ReasonDeviceUnavailable, "%s reports a fault %v", t.id, st.Reading.Events)
@@ -262,8 +263,10 @@ func (t *trial) look(now time.Time) (flex.DeviceStatus, error) {
 	return st, nil
 }
 
-func (t *trial) sample(now time.Time, st flex.DeviceStatus) Sample {
-	s := Sample{At: now, Device: st.Reading.Power}
+// sample is of when the device was read: what was read before it was told
+// proves nothing of what it does then.
+func (t *trial) sample(st flex.DeviceStatus) Sample {
+	s := Sample{At: st.Reading.At, Device: st.Reading.Power}
 	if m, ok := t.r.cfg.Site.Meter(); ok {
 		s.Meter = m.Power
 	}
@@ -293,7 +296,7 @@ func (t *trial) fallBack(ctx context.Context, s Step) error {
 		// A refresh that was on its way counts, one much later would be a mistake.
 		refreshed = later(st.Proof.Refreshed, refreshed)
 		now := time.Now()
-		samples = append(samples, t.sample(now, st))
+		samples = append(samples, t.sample(st))
 		res := JudgeRevert(s.Power, free, refreshed, lease, samples)
 		if res.AfterMS != nil || !now.Before(limit) {
 			t.revert = &res

@@ -53,6 +53,11 @@ var behaviours = []behaviour{
 	{"a device that ignores", func(p *plant) { p.ignores = true }, false, []string{ProblemIgnores, ProblemUnclear}, false, nil},
 	{"a device that moves the wrong way", func(p *plant) { p.inverted = true }, false, []string{ProblemInverted}, false, nil},
 	{"registers that never hold", func(p *plant) { p.deaf = true }, false, []string{ProblemNotTaken, ProblemUnclear}, false, nil},
+	{"a device that is read every 12 s", func(p *plant) { p.every, p.ramp = 12*time.Second, 4000 }, false, nil, true, func(t *testing.T, r Record, _ *plant) {
+		if r.Measured.ReactionMS < 2000 || r.Measured.ReactionMS > 14_000 {
+			t.Errorf("%+v", r.Measured)
+		}
+	}},
 	{"a slow device", func(p *plant) { p.delay, p.ramp = 20*time.Second, 25 }, false, nil, true, func(t *testing.T, r Record, _ *plant) {
 		if r.Measured.ReactionMS < 20_000 || r.Measured.SettleMS < 30_000 || r.Measured.RampWPS > 40 {
 			t.Errorf("%+v", r.Measured)

@@ -238,6 +238,9 @@ func (e *Endpoint) Quiet(until time.Time) {
 	e.poke()
 }
 
+// Gap is the pause that it leaves between an answer and the next request.
+func (e *Endpoint) Gap() time.Duration { return e.q.Gap }
+
 // Stats returns a copy of the endpoint's counters.
 func (e *Endpoint) Stats() Stats {
 	e.mu.Lock()

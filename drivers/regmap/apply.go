@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// imageAge is how old an image may be for a write to rest on it.
+	// imageAge is how old an image may be for a write to rest on it, beyond the
+	// pauses that the device wants while it is read.
 	imageAge = 3 * time.Second
 	// attempts is how often a sequence is written when reading back resolved
 	// an uncertain write as missing. Only absolute values are ever written.
@@ -212,7 +213,8 @@ func (d *Device) current(ctx context.Context) (image, error) {
 	im := d.last
 	d.mu.Unlock()
 	whole := !slices.ContainsFunc(names, func(n string) bool { return d.m.Points[n].readable() && d.has(n) && im.words[n] == nil })
-	if age := time.Since(im.at); whole && age >= 0 && age <= imageAge {
+	pauses := time.Duration(len(d.runs(d.withScales(names)))) * time.Duration(d.m.Line.Gap)
+	if age := time.Since(im.at); whole && age >= 0 && age <= imageAge+pauses {
 		return im, nil
 	}
 	return d.fetch(ctx, modbus.Write, names)

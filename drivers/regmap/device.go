@@ -47,7 +47,8 @@ type Device struct {
 	harvest harvest
 	sample  sample
 
-	stops atomic.Int64 // counts releases; an order that began before one writes no more
+	opening chan struct{} // held by who identifies the device: on a slow line twice costs seconds
+	stops   atomic.Int64  // counts releases; an order that began before one writes no more
 }
 
 // told is what we last told the device.
@@ -81,7 +82,7 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Device{cfg: cfg, m: cfg.Map}, nil
+	return &Device{cfg: cfg, m: cfg.Map, opening: make(chan struct{}, 1)}, nil
 }
 
 // ID is the device's name in the site's configuration.
@@ -135,11 +136,36 @@ func (d *Device) has(name string) bool {
 // Open identifies the device. It may be called again, after a failure or to
 // look again.
 func (d *Device) Open(ctx context.Context) (flex.Nameplate, error) {
-	f, err := d.open(ctx, modbus.Read)
+	end, waited, err := d.alone(ctx)
+	if err != nil {
+		return flex.Nameplate{}, err
+	}
+	defer end()
+	f := d.known()
+	if f == nil || !waited {
+		f, err = d.open(ctx, modbus.Read)
+	}
 	if err != nil {
 		return flex.Nameplate{}, err
 	}
 	return f.plate, nil
+}
+
+// alone waits until nobody else identifies the device; waited tells that
+// somebody has just done so.
+func (d *Device) alone(ctx context.Context) (end func(), waited bool, err error) {
+	end = func() { <-d.opening }
+	select {
+	case d.opening <- struct{}{}:
+		return end, false, nil
+	default:
+	}
+	select {
+	case d.opening <- struct{}{}:
+		return end, true, nil
+	case <-ctx.Done():
+		return nil, true, fmt.Errorf("device %s: %w: %w", d.cfg.ID, flex.ErrNotSent, context.Cause(ctx))
+	}
 }
 
 func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
@@ -265,6 +291,8 @@ func (d *Device) plate(f *found, im image) {
 	}
 	p.Tolls = d.tolls()
 	p.Detail = append(p.Detail, "map "+d.m.Name+" is "+string(d.m.Status))
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	f.plate = p
 }
 
@@ -322,12 +350,27 @@ func (d *Device) resolve(im image, o operand) (float64, bool) {
 	return o.num, o.set
 }
 
+// known is what was found, once that is complete.
+func (d *Device) known() *found {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.found == nil || d.found.plate.Role == "" {
+		return nil
+	}
+	return d.found
+}
+
 // ready gives what was found, and finds it where that has not happened yet.
 func (d *Device) ready(ctx context.Context, p modbus.Priority) (*found, error) {
-	d.mu.Lock()
-	f := d.found
-	d.mu.Unlock()
-	if f != nil && f.plate.Role != "" {
+	if f := d.known(); f != nil {
+		return f, nil
+	}
+	end, _, err := d.alone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if f := d.known(); f != nil {
 		return f, nil
 	}
 	return d.open(ctx, p)
