@@ -27,6 +27,8 @@ type device struct {
 	energy   flex.WattHours
 	settle   time.Duration // until its power follows, by its map
 	short    time.Duration // its own fall-back time, where that is shorter than the lease
+	follow   bool          // its setpoint is relative to what moves by itself
+	slow     time.Duration // a reading takes so long, on top of lag
 
 	mu        sync.Mutex
 	told      *flex.Watts
@@ -109,12 +111,13 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
 	return flex.Nameplate{Model: "fake", Serial: cmp.Or(d.serial, "s-"+string(d.id)), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
-		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, Tolls: d.tolls}, d.reach(ctx)
+		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, Tolls: d.tolls, Follow: d.follow}, d.reach(ctx)
 }
 
 func (d *device) Read(ctx context.Context) (flex.Reading, error) {
 	d.set(func(d *device) { d.reading = true })
 	defer d.set(func(d *device) { d.reading = false })
+	time.Sleep(d.slow)
 	if err := d.reach(ctx); err != nil {
 		return flex.Reading{}, err
 	}

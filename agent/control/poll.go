@@ -153,6 +153,9 @@ func (s *slot) took(r flex.Reading, now time.Time, took time.Duration) {
 		}
 		s.c.Wake()
 	}
+	if s.plate.Follow && s.stands {
+		poke(s.unit.wake) // to be told anew
+	}
 	s.judge(r, now)
 	s.judgeFree(r, now)
 	s.notice(r)

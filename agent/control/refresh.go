@@ -279,7 +279,9 @@ func (s *slot) doPrepare(ctx context.Context) {
 
 // refreshEvery is when the same target is written again: within a third of
 // the lease, and as often as the device wants it. A setpoint that is relative
-// to what moves by itself is told with every sample.
+// to what moves by itself is told with every sample: without one there is
+// nothing new to tell, and on a slow line it would keep the sample waiting; mu
+// is held.
 func (s *slot) refreshEvery(t flex.Target) time.Duration {
 	lease := t.Revert
 	if lease <= 0 {
@@ -292,7 +294,7 @@ func (s *slot) refreshEvery(t flex.Target) time.Duration {
 	if s.plate.Refresh > 0 {
 		third = min(third, s.plate.Refresh)
 	}
-	if s.plate.Follow {
+	if s.plate.Follow && s.reading != nil && s.reading.At.After(s.proof.Refreshed) {
 		return min(s.c.cfg.Poll, third)
 	}
 	return third - min(refreshEarly, third/10)
