@@ -74,6 +74,7 @@ func (a *Agent) buildControl() {
 		Quiet: a.devices.Quiet, Breaks: a.devices.Breaks, Health: a.health, Log: a.log,
 		OnReading: a.reading, OnChange: func() { a.engine.Wake() }, Beat: func() { a.beat.Done(time.Now()) },
 	})
+	a.db.Along(a.control.Unwritten)
 }
 
 func (a *Agent) buildDispatch() error {

@@ -83,19 +83,21 @@ func (w wearBook) Load(context.Context) ([]flex.Wear, error) {
 	return list, nil
 }
 
-// Add counts so many writes more. Counts of other days are let go.
-func (w wearBook) Add(ctx context.Context, n flex.Wear) error {
+// Add counts so many writes more of each. Counts of other days are let go.
+func (w wearBook) Add(ctx context.Context, more []flex.Wear) error {
 	list, err := w.Load(ctx)
 	if err != nil {
 		return err
 	}
-	list = slices.DeleteFunc(list, func(x flex.Wear) bool { return x.Day < n.Day })
-	i := slices.IndexFunc(list, func(x flex.Wear) bool {
-		return x.Device == n.Device && x.Register == n.Register && x.Day == n.Day
-	})
-	if i < 0 {
-		list = append(list, n)
-	} else {
+	for _, n := range more {
+		list = slices.DeleteFunc(list, func(x flex.Wear) bool { return x.Day < n.Day })
+		i := slices.IndexFunc(list, func(x flex.Wear) bool {
+			return x.Device == n.Device && x.Register == n.Register && x.Day == n.Day
+		})
+		if i < 0 {
+			list = append(list, n)
+			continue
+		}
 		n.N += list[i].N
 		list[i] = n
 	}

@@ -22,7 +22,7 @@ func TestCountsOfWearSurviveTheProcess(t *testing.T) {
 	}
 	w := opened()
 	add := func(device flex.DeviceID, register, day string, n int) {
-		if err := w.Add(t.Context(), flex.Wear{Device: device, Register: register, Day: day, N: n, Limit: 100}); err != nil {
+		if err := w.Add(t.Context(), []flex.Wear{{Device: device, Register: register, Day: day, N: n, Limit: 100}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,10 +8,31 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"flexd/agent/flex"
 )
 
 // mostGrouped bounds how many changes share one sync.
 const mostGrouped = 64
+
+// company is what can wait for a change of somebody else, and is written with
+// it then. It gives nil when there is nothing, else what to write and whom to
+// tell of the outcome.
+type company func() (*call, func(error))
+
+// Along has changes written with those of others, whenever there are any. take
+// must not block; what it gives is told of once.
+func (db *DB) Along(take func() (flex.Changes, func(error))) {
+	db.group.mu.Lock()
+	defer db.group.mu.Unlock()
+	db.company = append(db.company, func() (*call, func(error)) {
+		c, told := take()
+		if c.Empty() {
+			return nil, nil
+		}
+		return &call{rank: rankOf(c), fn: func(tx *bbolt.Tx) error { return db.apply(tx, c) }}, told
+	})
+}
 
 // group lets changes that come while another is synced share the next sync. A
 // change that comes alone is written at once.
@@ -79,21 +100,28 @@ func (db *DB) lead() {
 	n := min(len(g.queue), mostGrouped)
 	calls := g.queue[:n:n]
 	g.queue = g.queue[n:]
+	along := db.company
 	g.mu.Unlock()
-	do, deleted := db.deletion()
-	if do != nil {
-		calls = append(calls, do)
+	var told []func(error)
+	for _, take := range along {
+		if c, tell := take(); c != nil {
+			calls, told = append(calls, c), append(told, tell)
+		}
 	}
 	verdicts := db.together(calls)
-	if do != nil && verdicts[n].err == nil && verdicts[n].panic == nil {
-		deleted()
+	for i, tell := range told {
+		v := verdicts[n+i]
+		if v.panic != nil {
+			v.err = fmt.Errorf("a fault while writing: %v", v.panic)
+		}
+		tell(v.err)
 	}
 	g.mu.Lock()
 	if g.busy = len(g.queue) > 0; g.busy {
 		g.queue[0].news <- verdict{lead: true}
 	}
 	g.mu.Unlock()
-	for i, c := range calls {
+	for i, c := range calls[:n] {
 		c.news <- verdicts[i]
 	}
 }

@@ -45,6 +45,7 @@ type DB struct {
 	epoch   epoch
 	group   group
 	outbox  outbox
+	company []company
 	commits atomic.Uint64
 	changed atomic.Bool // since the last backup
 	aside   *asideList
@@ -130,6 +131,7 @@ func openFile(path string, o Options) (*DB, error) {
 	}
 	db := &DB{bolt: b, log: o.Log, now: o.Now, path: path, max: int64(o.MaxSize), page: int64(b.Info().PageSize), aside: list}
 	db.upkeep.pause = slicePause
+	db.company = []company{db.outbox.deletion}
 	db.archive = &archive{filepath.Join(filepath.Dir(path), archiveDir), func(file string, at int64, err error) {
 		db.skip([]byte(archiveDir), fmt.Appendf(nil, "%s:%d", file, at), err)
 	}}
@@ -244,7 +246,7 @@ func (db *DB) Lost() bool { return db.lost }
 // Close deletes what is sent and gives the file back; further calls fail.
 func (db *DB) Close() error {
 	db.once.Do(func() {
-		if do, _ := db.deletion(); do != nil {
+		if do, _ := db.outbox.deletion(); do != nil {
 			if v := db.transact([]*call{do}); v.err != nil {
 				db.log.Warn("messages that were sent will be sent again", "error", v.err)
 			}

@@ -70,10 +70,8 @@ func (o *outbox) done(stream flex.Stream) uint64 {
 	return o.upto[stream]
 }
 
-// deletion gives what deletes all that is done, nil when nothing is, and what
-// notes that it was deleted.
-func (db *DB) deletion() (do *call, deleted func()) {
-	o := &db.outbox
+// deletion deletes all that is done.
+func (o *outbox) deletion() (*call, func(error)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.upto) == 0 {
@@ -88,7 +86,10 @@ func (db *DB) deletion() (do *call, deleted func()) {
 		}
 		return nil
 	}
-	return &call{rank: deciding, fn: fn, news: make(chan verdict, 1)}, func() {
+	return &call{rank: deciding, fn: fn}, func(err error) {
+		if err != nil {
+			return // tried again with the next change
+		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		maps.DeleteFunc(o.upto, func(stream flex.Stream, n uint64) bool { return n == upto[stream] })
@@ -111,9 +112,8 @@ func countUpto(b *bbolt.Bucket, upto uint64) (n int) {
 	return n
 }
 
-// settleOutbox deletes what is done and found no company.
-func (db *DB) settleOutbox() {
-	o := &db.outbox
+// settle deletes what is done and found no company.
+func (o *outbox) settle(db *DB) {
 	o.mu.Lock()
 	o.timer = nil
 	gone := len(o.upto) == 0
@@ -135,7 +135,7 @@ func (db *DB) settleOutbox() {
 // wait has what is done deleted soon; mu is held.
 func (o *outbox) wait(db *DB) {
 	if o.timer == nil {
-		o.timer = time.AfterFunc(doneWithin, db.settleOutbox)
+		o.timer = time.AfterFunc(doneWithin, func() { o.settle(db) })
 	}
 }
 

@@ -56,6 +56,12 @@ func TestWhatIsSentIsDeletedInCompany(t *testing.T) {
 			t.Errorf("%d rows after %d changes: not deleted with another change", rows, txs-before)
 		}
 		done(t, db, flex.StreamAck, 1<<62) // of what there is
+		db.outbox.mu.Lock()
+		upto := db.outbox.upto[flex.StreamAck]
+		db.outbox.mu.Unlock()
+		if upto != 6 {
+			t.Errorf("all up to %d are sent", upto)
+		}
 		time.Sleep(2 * doneWithin)
 		if rows, txs := stored(t, db, flex.StreamAck); rows != 0 || txs != before+2 {
 			t.Errorf("%d rows after %d changes: not deleted by itself", rows, txs-before)
@@ -85,6 +91,7 @@ func TestADeletionThatFailsStaysToBeDone(t *testing.T) {
 		if head, _ := db.Head(t.Context(), flex.StreamAck, 10); len(head) != 0 {
 			t.Errorf("sent again: %v", head)
 		}
+		time.Sleep(3 * doneWithin / 2) // by itself it fails as well
 		_ = db.bolt.Update(func(tx *bbolt.Tx) error {
 			return tx.Bucket(bOutbox).Bucket([]byte(flex.StreamAck)).DeleteBucket(seqKey(0))
 		})

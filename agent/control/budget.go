@@ -26,6 +26,7 @@ type wear struct {
 	log    *slog.Logger
 	life   context.Context // ends with the Controller
 	owner  *sync.WaitGroup
+	now    chan struct{} // somebody waits
 
 	mu      sync.Mutex
 	counts  map[worn]*flex.Wear
@@ -112,35 +113,58 @@ func (w *wear) load(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// write takes the counts to the disk one by one. A count whose fate is not
-// known is added once more: better too many than too few.
+// write takes the counts of a moment to the disk together. Those whose fate is
+// not known are added once more: better too many than too few.
 func (w *wear) write() {
 	var wait time.Duration
 	for {
+		company := time.NewTimer(gather)
+		select {
+		case <-w.life.Done():
+		case <-w.now:
+		case <-company.C:
+		}
+		company.Stop()
 		w.mu.Lock()
 		if len(w.pending) == 0 || w.life.Err() != nil {
 			w.writing = false
 			w.mu.Unlock()
 			return
 		}
-		n := w.pending[0]
+		took := len(w.pending)
+		more := summed(w.pending)
 		w.mu.Unlock()
-		if err := w.budget.Add(w.life, n); err != nil {
+		if err := w.budget.Add(w.life, more); err != nil {
 			if wait == 0 {
-				w.log.Error("cannot keep the count of writes to a persistent register", "device", n.Device, "register", n.Register, "error", err)
+				w.log.Error("cannot keep the counts of writes to persistent registers", "error", err)
 			}
 			sleep(w.life, grow(&wait, retryMin, retryMax))
 			continue
 		}
 		wait = 0
 		w.mu.Lock()
-		w.pending = w.pending[1:]
+		w.pending = w.pending[took:]
 		w.mu.Unlock()
 	}
 }
 
+// summed are the counts with one for each register and day.
+func summed(list []flex.Wear) (out []flex.Wear) {
+	for _, n := range list {
+		i := slices.IndexFunc(out, func(o flex.Wear) bool { return o.Device == n.Device && o.Register == n.Register && o.Day == n.Day })
+		if i < 0 {
+			out = append(out, n)
+			continue
+		}
+		out[i].N += n.N
+		out[i].Limit = n.Limit
+	}
+	return out
+}
+
 // settled tells whether everything is on disk.
 func (w *wear) settled() bool {
+	poke(w.now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.pending) == 0

@@ -16,6 +16,7 @@ type ledger struct {
 	mu   sync.Mutex
 	list []flex.Wear
 	fail bool
+	adds int
 }
 
 func (l *ledger) Load(context.Context) ([]flex.Wear, error) {
@@ -27,19 +28,14 @@ func (l *ledger) Load(context.Context) ([]flex.Wear, error) {
 	return slices.Clone(l.list), nil
 }
 
-func (l *ledger) Add(_ context.Context, w flex.Wear) error {
+func (l *ledger) Add(_ context.Context, more []flex.Wear) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail {
 		return errors.New("no space left on device")
 	}
-	for i := range l.list {
-		if o := &l.list[i]; o.Device == w.Device && o.Register == w.Register && o.Day == w.Day {
-			o.N += w.N
-			return nil
-		}
-	}
-	l.list = append(l.list, w)
+	l.adds++
+	l.list = summed(append(l.list, more...))
 	return nil
 }
 

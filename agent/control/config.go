@@ -80,10 +80,10 @@ type DeviceSettings struct {
 }
 
 // Budget keeps the counts of writes to persistent registers over restarts. Add
-// counts N more; a count that failed is handed over again.
+// counts N more of each; counts that failed are handed over again.
 type Budget interface {
 	Load(ctx context.Context) ([]flex.Wear, error)
-	Add(ctx context.Context, w flex.Wear) error
+	Add(ctx context.Context, more []flex.Wear) error
 }
 
 // Standing is what is known of a device by having tried it at the site.

@@ -60,7 +60,7 @@ func New(cfg Config) *Controller {
 	c := &Controller{cfg: cfg, log: cfg.Log, byID: map[flex.DeviceID]*slot{}, wake: make(chan struct{}, 1), distrusts: make(chan struct{}, 1), ready: make(chan struct{}),
 		starts: map[flex.InstructionID]time.Time{}, alerts: map[alert]bool{}, missed: map[flex.AssetID]*missing{}, energy: newTallies()}
 	c.life, c.end = context.WithCancel(context.Background())
-	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, counts: map[worn]*flex.Wear{}}
+	c.wear = &wear{budget: cfg.Budget, log: c.log, life: c.life, owner: &c.books, now: make(chan struct{}, 1), counts: map[worn]*flex.Wear{}}
 	c.daily = &daily{zone: cfg.Zone, days: map[flex.DeviceID]*day{}}
 	c.keeper = newKeeper(c.life, cfg.Journal, c.log, &c.books)
 	byWire := map[string]*unit{}
@@ -78,7 +78,7 @@ func New(cfg Config) *Controller {
 		}
 		u.slots = append(u.slots, s)
 		s.unit = u
-		s.book = c.keeper.open(d.ID(), func() { poke(u.wake) })
+		s.book = c.keeper.add(d.ID(), func() { poke(u.wake) })
 		c.slots = append(c.slots, s)
 		c.byID[d.ID()] = s
 	}

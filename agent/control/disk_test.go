@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -31,7 +32,12 @@ func all(id string, devices []*device, w flex.Window) flex.Dispatch {
 func TestOneCommitForAllDevicesOfABoundary(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		devices := fleet(64)
+		for _, d := range devices {
+			d.arm = &flex.Register{Addr: 57348, Words: []uint16{4}, Name: "control_mode", Persistent: true}
+		}
+		counts := &ledger{}
 		r := newRig(t, nil, false, devices...)
+		r.c.wear.budget = counts
 		r.start()
 		start := time.Now().Add(2 * time.Minute)
 		r.board.change(func(b *board) {
@@ -45,6 +51,9 @@ func TestOneCommitForAllDevicesOfABoundary(t *testing.T) {
 		}
 		if r.journal.commits != 3 { // found, told, handed back
 			t.Errorf("%d commits", r.journal.commits)
+		}
+		if len(counts.list) != 64 || counts.adds != 2 { // armed, and disarmed
+			t.Errorf("%d counts kept in %d goes", len(counts.list), counts.adds)
 		}
 		r.kill()
 	})
@@ -242,4 +251,47 @@ func TestACapRightAfterAnotherWaitsUntilTheDiskIsClear(t *testing.T) {
 		}
 		r.kill()
 	})
+}
+
+// The journal goes along with what others commit; what does not land, and what
+// changes on the way, is committed by itself.
+func TestTheJournalGoesAlong(t *testing.T) {
+	entry := func(word uint16) *flex.JournalEntry {
+		return &flex.JournalEntry{Device: "a", Snapshot: flex.Snapshot{Registers: []flex.Register{{Words: []uint16{word}}}}}
+	}
+	for _, tc := range []struct {
+		name    string
+		err     error
+		changes bool
+		commits int
+	}{
+		{"lands", nil, false, 0},
+		{"does not land", errors.New("no"), false, 1},
+		{"changes on the way", nil, true, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, nil, false, &device{id: "a"})
+				b := r.c.byID["a"].book
+				b.set(entry(1), false)
+				ch, told := r.c.Unwritten()
+				if again, _ := r.c.Unwritten(); len(ch.JournalOpen) != 1 || !again.Empty() {
+					t.Errorf("given %v, and once more %v", ch, again)
+				}
+				if tc.changes {
+					b.set(entry(2), true)
+				}
+				time.Sleep(2 * gather) // on its way
+				if b.covered() || r.journal.commits != 0 {
+					t.Errorf("covered %v, %d commits", b.covered(), r.journal.commits)
+				}
+				told(tc.err)
+				time.Sleep(2 * gather)
+				if !b.covered() || r.journal.commits != tc.commits || tc.changes && r.journal.entry("a").Snapshot.Registers[0].Words[0] != 2 {
+					t.Errorf("covered %v, %d commits, %v", b.covered(), r.journal.commits, r.journal.entries)
+				}
+				r.c.end()
+			})
+		})
+	}
 }

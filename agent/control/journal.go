@@ -50,7 +50,7 @@ func newKeeper(life context.Context, journal Journal, log *slog.Logger, owner *s
 	return &keeper{journal: journal, log: log, life: life, owner: owner, now: make(chan struct{}, 1)}
 }
 
-func (k *keeper) open(id flex.DeviceID, wake func()) *book {
+func (k *keeper) add(id flex.DeviceID, wake func()) *book {
 	b := &book{id: id, k: k, wake: wake}
 	k.books = append(k.books, b)
 	return b
@@ -75,17 +75,22 @@ func (b *book) set(e *flex.JournalEntry, waits bool) uint64 {
 		e = &c
 	}
 	b.want = e
-	if at := time.Now().Add(gather); !k.writing || k.due.After(at) {
-		k.due = at
-	}
-	if !k.writing {
-		k.writing = true
-		k.owner.Go(k.write)
-	}
+	k.begin()
 	if waits {
 		poke(k.now)
 	}
 	return b.version
+}
+
+// begin has what is open committed soon; the lock is held.
+func (k *keeper) begin() {
+	if at := time.Now().Add(gather); !k.writing || k.due.After(at) {
+		k.due = at
+	}
+	if !k.writing && k.life.Err() == nil {
+		k.writing = true
+		k.owner.Go(k.write)
+	}
 }
 
 // sameFound tells whether two snapshots would be restored alike.
@@ -183,7 +188,7 @@ func (k *keeper) write() {
 func (k *keeper) gathered() bool {
 	for {
 		k.mu.Lock()
-		open := slices.ContainsFunc(k.books, func(b *book) bool { return b.done != b.version })
+		open := slices.ContainsFunc(k.books, (*book).open)
 		left := time.Until(k.due)
 		k.writing = open
 		k.mu.Unlock()
@@ -211,13 +216,16 @@ type page struct {
 	version uint64
 }
 
-// take gives all that is not on disk.
+// open tells that a book is to be committed; the lock is held.
+func (b *book) open() bool { return b.done != b.version && !b.sending }
+
+// take gives all that is not on disk nor on its way.
 func (k *keeper) take() []page {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []page
 	for _, b := range k.books {
-		if b.done != b.version {
+		if b.open() {
 			b.sending = true
 			out = append(out, page{b, b.want, b.version})
 		}
@@ -226,10 +234,14 @@ func (k *keeper) take() []page {
 	return out
 }
 
-// commit writes pages together. Where that fails each goes alone, so that one
-// that cannot be written stands in nobody's way.
-func (k *keeper) commit(pages []page) error {
-	var ch flex.Changes
+// Unwritten is what the journal still has to tell the disk, for whoever commits
+// now: it comes along. told hears what became of it.
+func (c *Controller) Unwritten() (ch flex.Changes, told func(error)) {
+	pages := c.keeper.take()
+	return changes(pages), func(err error) { c.keeper.landed(pages, err) }
+}
+
+func changes(pages []page) (ch flex.Changes) {
 	for _, p := range pages {
 		if p.want == nil {
 			ch.JournalClose = append(ch.JournalClose, p.of.id)
@@ -237,7 +249,13 @@ func (k *keeper) commit(pages []page) error {
 		}
 		ch.JournalOpen = append(ch.JournalOpen, *p.want)
 	}
-	err := k.journal.Commit(k.life, ch)
+	return ch
+}
+
+// commit writes pages together. Where that fails each goes alone, so that one
+// that cannot be written stands in nobody's way.
+func (k *keeper) commit(pages []page) error {
+	err := k.journal.Commit(k.life, changes(pages))
 	if err != nil && len(pages) > 1 && k.life.Err() == nil {
 		err = nil
 		for i := range pages {
@@ -259,6 +277,9 @@ func (k *keeper) landed(pages []page, err error) {
 	k.mu.Lock()
 	for _, p := range pages {
 		p.of.landed(p, err)
+	}
+	if slices.ContainsFunc(k.books, (*book).open) {
+		k.begin()
 	}
 	k.mu.Unlock()
 	for _, p := range pages {

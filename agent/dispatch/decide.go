@@ -262,6 +262,7 @@ func (e *Engine) adopt(now flex.Stamp, recs ...flex.Record) {
 		if r.State.Final() {
 			e.rested.note(r)
 			delete(e.open, r.ID)
+			delete(e.facts, r.ID)
 			e.latch.forget(r.ID)
 			e.cfg.Health.Clear(CodeReleaseOwed, string(r.ID))
 			if r.Answer.Owed() {

@@ -64,6 +64,7 @@ type Engine struct {
 	// Run, and Run's own goroutine touch it, and what follows.
 	open      map[flex.InstructionID]flex.Record
 	latch     latch
+	facts     map[flex.InstructionID]time.Time // since when some that are seen are not stored
 	rested    rested
 	said      map[flex.InstructionID]flex.Record // final ones of which the market must still hear
 	away      map[string]flex.Unavailability     // declarations that are not closed
@@ -101,7 +102,7 @@ func NewEngine(cfg Config) *Engine {
 		wake:  make(chan struct{}, 1),
 		asks:  make(chan ask, 16),
 		open:  map[flex.InstructionID]flex.Record{},
-		latch: latch{}, rested: rested{},
+		latch: latch{}, rested: rested{}, facts: map[flex.InstructionID]time.Time{},
 		said: map[flex.InstructionID]flex.Record{}, away: map[string]flex.Unavailability{},
 		waiting: map[flex.InstructionID]bool{}, waits: map[uint64]waitingOffer{}, puzzles: map[flex.InstructionID]puzzle{}, left: map[flex.InstructionID]puzzle{}, warned: map[alert]bool{}, ends: map[alert]time.Time{}, unsure: map[key]bool{},
 	}

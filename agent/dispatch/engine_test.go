@@ -37,6 +37,42 @@ func TestLifeOfADispatch(t *testing.T) {
 	})
 }
 
+// What begins together is stored together, and so are the facts of a moment.
+func TestWhatBeginsTogetherIsOneCommit(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		r := newRig(t, newLedger(), nil)
+		defer r.end()
+		for i, id := range []flex.InstructionID{"a", "b", "c"} {
+			o := soon(id, 10*time.Second)
+			own := []flex.AssetID{flex.AssetID("asset-" + id)}
+			o.Named, o.Obligation.Assets, o.Ours, o.Instruction.Assets = []flex.MarketAsset{{ID: own[0], Export: 10_000}}, own, own, own
+			r.take(o, uint64(i+1))
+		}
+		commits := func() (n int) { r.led.set(func() { n = r.led.commits }); return n }
+		before, began := commits(), time.Now()
+		r.hands.mu.Lock()
+		r.hands.extra = func(p *flex.Progress) {
+			if at := began.Add(10500 * time.Millisecond); !p.EchoAt.IsZero() && p.ActingAt.IsZero() && !time.Now().Before(at) {
+				p.ActingAt = at
+			}
+			if at := began.Add(11200 * time.Millisecond); p.DeliverAt.IsZero() && !time.Now().Before(at) {
+				p.DeliverAt = at
+			}
+		}
+		r.hands.mu.Unlock()
+		time.Sleep(10400 * time.Millisecond)
+		synctest.Wait()
+		if n := commits() - before; n != 1 || r.led.rec("c").State != flex.Active {
+			t.Errorf("%d commits for three beginnings, %v", n, r.led.rec("c").State)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if rec := r.led.rec("b"); commits()-before != 2 || rec.ActingAt.IsZero() || rec.DeliverAt.IsZero() {
+			t.Errorf("%d commits, %v, %v", commits()-before, rec.ActingAt, rec.DeliverAt)
+		}
+	})
+}
+
 func TestStuckReleaseStaysOwed(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t, newLedger(), nil)

@@ -77,6 +77,7 @@ func (e *Engine) follow(ctx context.Context) error {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
+	f := batch{}
 	for _, id := range ids {
 		old := e.open[id]
 		if Recover(old, now) == NeedHold {
@@ -93,15 +94,39 @@ func (e *Engine) follow(ctx context.Context) error {
 		}
 		next = e.latch.hold(old, next, time.Now(), pastEnd(next, now.At))
 		e.alarm(old, next)
-		if !changed(old, next) {
+		if !changed(old, next) || e.early(old, next) {
 			e.show(old, now)
 			continue
 		}
-		if err := e.record(ctx, old, next, now); err != nil {
+		if err := f.add(e, old, next, now); err != nil {
 			return err
 		}
 	}
-	return nil
+	return e.settle(ctx, f, now)
+}
+
+// batch is the new faces of all records that changed: one commit.
+type batch struct {
+	ch    flex.Changes
+	lines []string
+	of    []flex.InstructionID // of each line
+}
+
+// factsWithin is how long facts that change no state wait for others: what
+// follows a first write comes in the next moments.
+const factsWithin = time.Second
+
+// early tells whether what changed may still wait.
+func (e *Engine) early(old, next flex.Record) bool {
+	since, waits := e.facts[next.ID]
+	switch {
+	case len(old.Steps) != len(next.Steps) || !sameConditions(old, next):
+		return false
+	case !waits:
+		e.facts[next.ID] = time.Now()
+		return true
+	}
+	return time.Since(since) < factsWithin
 }
 
 // changed tells whether there is something to store.
@@ -122,33 +147,54 @@ func counted(r flex.Record) (sum time.Duration) {
 	return sum
 }
 
-// record commits the new face of a record with an acknowledgement per step,
-// or one for a change of conditions.
+// settle commits what has changed, and shows it to control.
+func (e *Engine) settle(ctx context.Context, f batch, now flex.Stamp) error {
+	if len(f.ch.Records) == 0 {
+		return nil
+	}
+	if err := e.commit(ctx, f.ch); err != nil {
+		return err
+	}
+	e.adopt(now, f.ch.Records...)
+	for i, l := range f.lines {
+		e.cfg.Log.Info(l, "instruction", f.of[i])
+	}
+	return nil
+}
+
+// record commits the new face of one record.
 func (e *Engine) record(ctx context.Context, old, next flex.Record, now flex.Stamp) error {
+	f := batch{}
+	if err := f.add(e, old, next, now); err != nil {
+		return err
+	}
+	return e.settle(ctx, f, now)
+}
+
+// add takes the new face of a record with an acknowledgement per step, or one
+// for a change of conditions.
+func (f *batch) add(e *Engine, old, next flex.Record, now flex.Stamp) error {
 	next = hush([]flex.Record{next})[0].Chronicle(now.At, e.latch.lastSeen(next.ID, now.At, time.Now()))
-	ch := flex.Changes{Records: []flex.Record{next}}
 	var lines []string
 	for _, st := range next.Steps[len(old.Steps):] {
 		ack := ackOf(next, string(st.State), st.Fact, st.Text)
 		ack.Reason = st.Reason
-		if err := announce(&ch, now, ack); err != nil {
+		if err := announce(&f.ch, now, ack); err != nil {
 			return err
 		}
 		lines = append(lines, line(next, string(st.State), st.Fact.At, st.Reason, st.Text))
 	}
 	if len(lines) == 0 && !sameConditions(old, next) {
-		if err := announce(&ch, now, ackOf(next, string(next.State), now, next.Text)); err != nil {
+		if err := announce(&f.ch, now, ackOf(next, string(next.State), now, next.Text)); err != nil {
 			return err
 		}
 		lines = append(lines, line(next, string(next.State), now.At, next.Reason, next.Text))
 	}
-	if err := e.commit(ctx, ch); err != nil {
-		return err
-	}
-	e.adopt(now, next)
+	f.ch.Records = append(f.ch.Records, next)
 	for _, l := range lines {
-		e.cfg.Log.Info(l, "instruction", next.ID)
+		f.lines, f.of = append(f.lines, l), append(f.of, next.ID)
 	}
+	delete(e.facts, next.ID)
 	return nil
 }
 
