@@ -48,7 +48,7 @@ const mostDamaged = 100
 // not understood must not wait until somebody looks for it.
 var meant = map[string]func(key, raw []byte) error{
 	string(bJournal): func(key, raw []byte) error { return decode(key, raw, new(flex.JournalEntry)) },
-	string(bPast):    func(key, raw []byte) error { return new(past).read(key, raw) },
+	string(bPast):    pastIntact,
 	string(bHolds):   func(key, raw []byte) error { return decode(key, raw, new(flex.Hold)) },
 }
 
@@ -87,12 +87,11 @@ func setAside(b *bbolt.DB, found *asideList, log *slog.Logger) error {
 	var visit func(path [][]byte, b *bbolt.Bucket) error
 	visit = func(path [][]byte, b *bbolt.Bucket) error {
 		return b.ForEach(func(k, v []byte) error {
-			here := append(slices.Clone(path), slices.Clone(k))
 			if v == nil {
-				return visit(here, b.Bucket(k))
+				return visit(append(slices.Clone(path), slices.Clone(k)), b.Bucket(k))
 			}
 			if err := sound(path[0], k, v); err != nil {
-				bad = append(bad, place{here, slices.Clone(v)})
+				bad = append(bad, place{append(slices.Clone(path), slices.Clone(k)), slices.Clone(v)})
 				if found.add(Damaged{Bucket: string(path[0]), Key: string(k), Error: err.Error()}) {
 					log.Error("a stored value is damaged and was set aside", "bucket", string(path[0]), "key", fmt.Sprintf("%q", k), "error", err)
 				}
