@@ -28,7 +28,7 @@ func (a *Agent) openMarket() error {
 	if err != nil {
 		return fmt.Errorf("market.profile: %w", err)
 	}
-	a.market, err = piclo.Open(piclo.Config{Profile: profile, BaseURL: cfg.Market.BaseURL, ClientID: cfg.Market.ClientID,
+	a.market, err = piclo.Open(piclo.Config{Profile: profile, BaseURL: cfg.Market.BaseURL, Origins: cfg.Market.Origins, ClientID: cfg.Market.ClientID,
 		APIKey: readSecret(cfg.Market.APIKey), Keys: a.db, Wall: a.wall, CertAt: a.wall.Certificates, Heard: a.heard, Insecure: cfg.Market.Insecure,
 		UnknownStops: cfg.Market.UnknownWord == config.UnknownStop, Log: a.log})
 	if err != nil {

@@ -116,6 +116,11 @@ func (n *inspection) names(ctx context.Context, c *config.Config) {
 	if u, err := url.Parse(c.Market.BaseURL); err == nil {
 		add("market.base_url", u.Hostname())
 	}
+	for i, o := range c.Market.Origins {
+		if u, err := url.Parse(o); err == nil {
+			add(fmt.Sprintf("market.origins[%d]", i), u.Hostname())
+		}
+	}
 	if c.MQTT != nil {
 		if u, err := url.Parse(c.MQTT.Broker); err == nil {
 			add("mqtt.broker", u.Hostname())

@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,4 +195,37 @@ func TestEveryPlaceOfThePayloadThroughTheDoor(t *testing.T) {
 			s.await(5*time.Second, "scheduled", func() bool { return s.state("i1") == flex.Scheduled })
 		})
 	}
+}
+
+// A market that begins to point to another address of its house is not
+// followed there, and a person is told what to change; nobody asks the new
+// address for anything, least of all with the account's token.
+func TestAMarketThatPointsToAnotherAddress(t *testing.T) {
+	t.Parallel()
+	m := newStrangeMarket(t)
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{})}, marketURL: m.URL, poll: "1h"})
+	s.process()
+	s.serving()
+	m.order("i1", nil)
+	far := strings.ReplaceAll(m.pointer(), m.URL, "https://api.evil.example")
+	if code := post(t, s.door, nil, m.compact(far)); code != http.StatusBadRequest {
+		t.Errorf("far away is answered %d", code)
+	}
+	if out, _ := s.command("status"); strings.Contains(out, "market.origins") {
+		t.Errorf("what points far away sends a person there: %s", out)
+	}
+	near := strings.ReplaceAll(m.pointer(), m.URL, "https://api.piclomax.com")
+	if code := post(t, s.door, nil, m.compact(near)); code != http.StatusBadRequest {
+		t.Errorf("near is answered %d", code)
+	}
+	out, _ := s.command("status")
+	for _, want := range []string{"api.piclomax.com", "market.origins"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in %s", want, out)
+		}
+	}
+	s.await(5*time.Second, "the fleet hears it", func() bool {
+		return slices.ContainsFunc(s.ear.once("event"), func(h heard) bool { return h.Code == "market_moved" })
+	})
+	s.await(5*time.Second, "the list at the old address is read meanwhile", func() bool { return s.state("i1") == flex.Scheduled })
 }

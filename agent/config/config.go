@@ -57,7 +57,8 @@ type Site struct {
 type Market struct {
 	Profile  string // embedded name, or a path
 	BaseURL  string
-	ClientID string // "" where the profile's market needs none
+	Origins  []string // others to which the market may point
+	ClientID string   // "" where the profile's market needs none
 	APIKey   Secret
 	Poll     time.Duration // at rest
 	PollNear time.Duration // near and in service windows; never above Poll

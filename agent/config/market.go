@@ -15,7 +15,7 @@ func (b builder) market(v value) Market {
 		v.problem("add a market section", "is missing")
 		return Market{}
 	}
-	o := v.object("profile", "base_url", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "unknown_word", "keep_raw", "operators", "contracts")
+	o := v.object("profile", "base_url", "origins", "client_id", "api_key", "poll", "poll_near", "sync", "insecure", "answers", "unknown_word", "keep_raw", "operators", "contracts")
 	m := Market{
 		Profile:     o.get("profile").text(),
 		ClientID:    o.get("client_id").text(),
@@ -37,6 +37,10 @@ func (b builder) market(v value) Market {
 	}
 	m.BaseURL = strings.TrimSuffix(o.get("base_url").required("write the market's address, such as https://api.picloflex.com"), "/")
 	b.url(o.get("base_url"), "https", "http", m.Insecure)
+	for _, item := range o.get("origins").items() {
+		b.url(item, "https", "http", m.Insecure)
+		m.Origins = append(m.Origins, strings.TrimSuffix(item.text(), "/"))
+	}
 	for _, item := range o.get("operators").items() {
 		op := b.operator(item, m.Answers)
 		for _, name := range append([]string{op.Name}, op.Aliases...) {

@@ -120,6 +120,7 @@ const (
 	ReasonTooLarge   Reason = "too_large"
 	ReasonTooMany    Reason = "too_many"
 	ReasonForeignURL Reason = "foreign_url"
+	ReasonMovedURL   Reason = "moved_url" // at an origin that may be the market's new one
 	ReasonEvent      Reason = "unknown_event"
 	ReasonNoKey      Reason = "key_unavailable" // cannot judge now: ask again later
 	ReasonStaleTime  Reason = "bad_time"        // iat in the future or expired

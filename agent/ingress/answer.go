@@ -57,7 +57,7 @@ func answerTo(err error) answer {
 		return answer{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}
 	case flex.ReasonEvent:
 		return answer{status: http.StatusBadRequest, text: "the event is not one that this receiver is subscribed to"}
-	case flex.ReasonForeignURL:
+	case flex.ReasonForeignURL, flex.ReasonMovedURL:
 		return answer{status: http.StatusBadRequest, text: "data_url does not lead to the market's instructions"}
 	case flex.ReasonMalformed:
 		return answer{status: http.StatusBadRequest, text: "the body is not a signed notification", failed: true}

@@ -70,6 +70,12 @@ func (i *Intake) unverified(env flex.Envelope, hash string, err error) error {
 	i.cfg.Health.Raise(CodeNotificationRefused, "",
 		fmt.Sprintf("%d refused since the start, the last for %s (sha256 %.12s, %d bytes)", count, refusal.Reason, hash, len(env.Body)))
 	i.refused.keep(env, hash, refusal, time.Now())
+	if refusal.Reason == flex.ReasonMovedURL { // until somebody changes the configuration
+		i.cfg.Health.Raise(CodeMarketMoved, "", refusal.Text+"; until then such notifications are refused, and instructions are found by reading the list")
+		if i.cfg.PollNow != nil {
+			i.cfg.PollNow()
+		}
+	}
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 // Health items of this room.
 const (
 	CodeNotificationRefused  = "notification_refused"
+	CodeMarketMoved          = "market_moved"
 	CodeTooMany              = "notifications_unsigned"
 	CodeInstructionsMissing  = "instructions_missing"
 	CodeSignatureUnverified  = "so_signature_unverified"
@@ -25,6 +26,7 @@ const (
 // Items declares them.
 var Items = []health.Item{
 	{Code: CodeNotificationRefused, Severity: health.Info, Title: "A notification was refused"},
+	{Code: CodeMarketMoved, Severity: health.Alarm, Title: "The market points to another address than the configured one"},
 	{Code: CodeTooMany, Severity: health.Warning, Title: "More unsigned notifications come than are followed"},
 	{Code: CodeInstructionsMissing, Severity: health.Alarm, Title: "Instructions that were announced cannot be fetched"},
 	{Code: CodeSignatureUnverified, Severity: health.Alarm, Title: "An operator's signature could not be checked"},

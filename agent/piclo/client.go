@@ -54,9 +54,8 @@ func (e *StatusError) Is(target error) bool {
 	return target == flex.ErrNothingThere && e.Code == http.StatusNotFound
 }
 
-// client makes authorised requests to one origin.
+// client makes authorised requests to the market.
 type client struct {
-	at    origin
 	http  *http.Client
 	token *tokens
 }
@@ -80,9 +79,9 @@ func safeTransport(certAt func() time.Time) *http.Transport {
 	}
 }
 
-// safeClient bounds a client and keeps it at its origin. A given client is
+// safeClient bounds a client and keeps it at its origins. A given client is
 // copied, never changed; certAt is for the transport that it lacks.
-func safeClient(given *http.Client, at origin, certAt func() time.Time, heard Heard) *http.Client {
+func safeClient(given *http.Client, at origins, certAt func() time.Time, heard Heard) *http.Client {
 	c := &http.Client{}
 	if given != nil {
 		*c = *given
@@ -98,11 +97,15 @@ func safeClient(given *http.Client, at origin, certAt func() time.Time, heard He
 	}
 	c.Jar = nil
 	c.CheckRedirect = func(r *http.Request, via []*http.Request) error {
-		if !at.same(r.URL) {
-			return errors.New("the market redirects to another origin: refused")
+		if _, ours := at.of(r.URL); !ours {
+			return fmt.Errorf("the market redirects to another origin: refused: %w", at.stranger(r.URL))
 		}
 		if len(via) > maxRedirects {
 			return errors.New("the market redirects in circles")
+		}
+		// The library drops it between hosts; this one is ours as well.
+		if token := via[0].Header.Get("Authorization"); token != "" {
+			r.Header.Set("Authorization", token)
 		}
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 func TestTheMarketsCertificateIsJudgedAtTheGivenInstant(t *testing.T) {
 	srv := httptest.NewTLSServer(http.NotFoundHandler())
 	defer srv.Close()
-	at, err := parseOrigin(srv.URL, false)
+	at, err := (&Profile{}).parseOrigins(srv.URL, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

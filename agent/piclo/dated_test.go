@@ -26,7 +26,7 @@ func TestTheDatesOfTheMarketsAnswersAreTold(t *testing.T) {
 				}
 			}))
 			defer srv.Close()
-			at, err := parseOrigin(srv.URL, false)
+			at, err := (&Profile{}).parseOrigins(srv.URL, nil, false)
 			if err != nil {
 				t.Fatal(err)
 			}

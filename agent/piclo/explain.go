@@ -33,6 +33,7 @@ type Sample struct {
 	Header  map[string][]string // of a notification, by canonical name
 	Keys    []byte              // the market's key document; nil: no signature is checked
 	BaseURL string              // "": addresses are not compared with ours
+	Origins []string            // others, with BaseURL
 	Now     time.Time
 }
 

@@ -179,28 +179,28 @@ func (p *Profile) explainPayload(s Sample, payload []byte, out *Explanation) Und
 	return u
 }
 
-// addressOf is the origin to hold addresses to: the configured one, else the
+// addressOf is the origins to hold addresses to: the configured one, else the
 // payload's own, and then nothing is proven about it.
-func (p *Profile) addressOf(s Sample, payload []byte, out *Explanation) (origin, error) {
+func (p *Profile) addressOf(s Sample, payload []byte, out *Explanation) (origins, error) {
 	if s.BaseURL != "" {
-		return parseOrigin(s.BaseURL, true)
+		return p.parseOrigins(s.BaseURL, s.Origins, true)
 	}
 	doc, err := decodeJSON(payload)
 	if err != nil {
-		return origin{}, nil // the reader says what is wrong
+		return origins{}, nil // the reader says what is wrong
 	}
 	v, _, _ := p.Notification.DataURL.find(doc)
 	text, _ := v.(string)
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return origin{}, nil
+		return origins{}, nil
 	}
 	out.Warnings = append(out.Warnings, "market.base_url is not known here: its host "+clip(u.Host)+" is taken as the market's; --config compares it")
 	prefix, _, _ := strings.Cut(u.Path, string(p.Paths.Instructions))
 	if prefix == u.Path {
 		prefix = ""
 	}
-	return parseOrigin(u.Scheme+"://"+u.Host+prefix, true)
+	return p.parseOrigins(u.Scheme+"://"+u.Host+prefix, nil, true)
 }
 
 // explainKey shows the keys of a published document.

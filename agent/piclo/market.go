@@ -24,6 +24,7 @@ type Wall interface {
 type Config struct {
 	Profile  *Profile // nil: the embedded one
 	BaseURL  string
+	Origins  []string // others to which the market may point
 	ClientID string
 	APIKey   func() (string, error) // read anew for every token, so that it can be changed in place
 	HTTP     *http.Client           // nil: a safe default
@@ -41,7 +42,7 @@ type Config struct {
 // Market is the adapter for one account. It is safe for concurrent use.
 type Market struct {
 	profile    *Profile
-	at         origin
+	at         origins
 	api        *client
 	keys       *trust.KeyCache
 	algorithms []string
@@ -63,7 +64,7 @@ func Open(cfg Config) (*Market, error) {
 		own.unknownStops = true
 		p = &own
 	}
-	at, err := parseOrigin(cfg.BaseURL, cfg.Insecure)
+	at, err := p.parseOrigins(cfg.BaseURL, cfg.Origins, cfg.Insecure)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func Open(cfg Config) (*Market, error) {
 	}
 	hc := safeClient(cfg.HTTP, at, cfg.CertAt, cfg.Heard)
 	m := &Market{profile: p, at: at, wall: cfg.Wall, log: log}
-	m.api = &client{at: at, http: hc, token: &tokens{
+	m.api = &client{http: hc, token: &tokens{
 		url: at.base + string(p.Paths.Token), http: hc, profile: p.Token,
 		id: cfg.ClientID, key: cfg.APIKey, turn: make(chan struct{}, 1),
 	}}

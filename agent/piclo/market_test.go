@@ -272,11 +272,11 @@ func TestBaseURLsAreCheckedBeforeAnythingIsSent(t *testing.T) {
 		"https://user:pw@x.example": false, "https://x.example/?a=b": false, "https://x.example/#f": false, "": false,
 		"https://x.example/a/../b": false, "https://x.example/%2e": false,
 	} {
-		if _, err := parseOrigin(base, false); (err == nil) != ok {
+		if _, err := parseOrigin("market.base_url", base, false); (err == nil) != ok {
 			t.Errorf("%q: %v", base, err)
 		}
 	}
-	if _, err := parseOrigin("http://10.0.0.5", true); err != nil {
+	if _, err := parseOrigin("market.base_url", "http://10.0.0.5", true); err != nil {
 		t.Errorf("insecure: %v", err)
 	}
 }

@@ -65,6 +65,9 @@ func (m *Market) unsigned(env flex.Envelope) (flex.Notice, error) {
 		return flex.Notice{}, flex.Refuse(flex.ReasonTooLarge, "the notification has %d bytes, more than %d", len(env.Body), maxSignedSize)
 	}
 	n, err := m.profile.readPointer(env.Body, m.at, nil)
+	if no, ok := flex.RefusalOf(err); ok && no.Reason == flex.ReasonMovedURL {
+		return flex.Notice{}, flex.Refuse(flex.ReasonForeignURL, "%s", no.Text) // anybody may say so
+	}
 	if err != nil {
 		return flex.Notice{}, err
 	}
@@ -87,12 +90,12 @@ func judged(err error) error {
 }
 
 // notice reads a payload whose signature holds.
-func (p *Profile) notice(payload []byte, now time.Time, clock flex.ClockTrust, at origin) (flex.Notice, error) {
+func (p *Profile) notice(payload []byte, now time.Time, clock flex.ClockTrust, at origins) (flex.Notice, error) {
 	return p.readNotice(payload, now, clock, at, nil)
 }
 
 // readNotice is notice with a record of how it was understood.
-func (p *Profile) readNotice(payload []byte, now time.Time, clock flex.ClockTrust, at origin, t *trace) (flex.Notice, error) {
+func (p *Profile) readNotice(payload []byte, now time.Time, clock flex.ClockTrust, at origins, t *trace) (flex.Notice, error) {
 	if len(payload) > maxSignedSize {
 		return flex.Notice{}, flex.Refuse(flex.ReasonTooLarge, "the signed payload has %d bytes, more than %d", len(payload), maxSignedSize)
 	}
@@ -162,7 +165,7 @@ func (p *Profile) audience(aud any) error {
 }
 
 // readPointer reads event, address and count.
-func (p *Profile) readPointer(payload []byte, at origin, t *trace) (flex.Notice, error) {
+func (p *Profile) readPointer(payload []byte, at origins, t *trace) (flex.Notice, error) {
 	doc, err := decodeObject(payload)
 	if err != nil {
 		return flex.Notice{}, flex.Refuse(flex.ReasonMalformed, "the notification is %v", err)

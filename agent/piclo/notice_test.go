@@ -297,7 +297,7 @@ func FuzzNotice(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	at, err := parseOrigin("https://api.picloflex.com", false)
+	at, err := (&Profile{}).parseOrigins("https://api.picloflex.com", nil, false)
 	if err != nil {
 		f.Fatal(err)
 	}

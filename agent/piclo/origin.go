@@ -14,7 +14,8 @@ import (
 // maxURL bounds every URL that comes from outside.
 const maxURL = 4096
 
-// origin is the market's API: the only place the account's token goes to.
+// origin is one place of the market's API. The account's token goes nowhere
+// else.
 type origin struct {
 	base   string // without the slash at the end
 	scheme string
@@ -22,21 +23,21 @@ type origin struct {
 	prefix string // path of base, without the slash at the end
 }
 
-// parseOrigin reads market.base_url. Without TLS it is accepted for loopback
+// parseOrigin reads a setting. Without TLS it is accepted for loopback
 // addresses only, unless insecure says so aloud.
-func parseOrigin(base string, insecure bool) (origin, error) {
+func parseOrigin(key, base string, insecure bool) (origin, error) {
 	u, err := url.Parse(strings.TrimRight(base, "/"))
 	if err != nil || len(base) > 1024 || !plainASCII(base) {
-		return origin{}, fmt.Errorf("market.base_url %q is not a URL", clip(base))
+		return origin{}, fmt.Errorf("%s %q is not a URL", key, clip(base))
 	}
 	if u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
-		return origin{}, fmt.Errorf(`market.base_url %q: write it as "https://api.picloflex.com"`, clip(base))
+		return origin{}, fmt.Errorf(`%s %q: write it as "https://api.picloflex.com"`, key, clip(base))
 	}
 	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.ContainsAny(u.EscapedPath(), `%\`) || dotted(u.Path) {
-		return origin{}, fmt.Errorf("market.base_url %q: only scheme, host and a plain path belong there", clip(base))
+		return origin{}, fmt.Errorf("%s %q: only scheme, host and a plain path belong there", key, clip(base))
 	}
 	if u.Scheme == "http" && !insecure && !loopback(u.Hostname()) {
-		return origin{}, fmt.Errorf("market.base_url %q sends the account's key in the clear: use https, or set insecure: true", clip(base))
+		return origin{}, fmt.Errorf("%s %q sends the account's key in the clear: use https, or set insecure: true", key, clip(base))
 	}
 	return origin{base: u.String(), scheme: u.Scheme, host: hostPort(u), prefix: u.Path}, nil
 }
@@ -64,9 +65,9 @@ func (o origin) same(u *url.URL) bool {
 }
 
 // pin admits a URL from a document only when scheme, host, port and the
-// prefix equal what is configured: otherwise our token leaks or an internal
+// prefix equal one that is configured: otherwise our token leaks or an internal
 // service is reached. It gives the URL as it may be requested.
-func (o origin) pin(raw, path string) (string, error) {
+func (o origins) pin(raw, path string) (string, error) {
 	refuse := func(format string, args ...any) (string, error) {
 		return "", flex.Refuse(flex.ReasonForeignURL, "the URL %s", fmt.Sprintf(format, args...))
 	}
@@ -80,12 +81,13 @@ func (o origin) pin(raw, path string) (string, error) {
 	if err != nil || u.Opaque != "" {
 		return refuse("cannot be read")
 	}
-	if !o.same(u) || strings.HasSuffix(u.Host, ":") {
-		return refuse("is not on the configured market (%s://%s)", o.scheme, o.host)
+	at, ours := o.of(u)
+	if !ours || strings.HasSuffix(u.Host, ":") {
+		return "", o.stranger(u)
 	}
 	escaped := u.EscapedPath()
-	if !below(escaped, o.prefix+path) || !below(u.Path, o.prefix+path) {
-		return refuse("does not begin with %s%s", o.prefix, path)
+	if !below(escaped, at.prefix+path) || !below(u.Path, at.prefix+path) {
+		return refuse("does not begin with %s%s", at.prefix, path)
 	}
 	if err := checkEscapes(escaped, u.Path); err != nil {
 		return refuse("%v", err)

@@ -126,7 +126,7 @@ func FuzzNextLink(f *testing.F) {
 	f.Add(`<>; rel=next;;`)
 	f.Add(`<a>;x="\";rel=next`)
 	f.Add(`, ,<a>;rel`)
-	at, err := parseOrigin("https://api.example", false)
+	at, err := (&Profile{}).parseOrigins("https://api.example", nil, false)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -11,6 +11,7 @@ type Profile struct {
 	Version      int                 `yaml:"version"`
 	Name         string              `yaml:"name"`
 	Zone         zone                `yaml:"zone"`
+	API          profileAPI          `yaml:"api"`
 	Time         profileTime         `yaml:"time"`
 	Paths        profilePaths        `yaml:"paths"`
 	Token        profileToken        `yaml:"token"`
@@ -28,6 +29,12 @@ type Profile struct {
 	Availability profileAvailability `yaml:"availability"`
 
 	unknownStops bool // of the site's configuration, not of the market's file
+}
+
+// profileAPI is where the market is, besides market.base_url.
+type profileAPI struct {
+	Origins []address `yaml:"origins"`
+	Related words     `yaml:"related"`
 }
 
 type profilePaths struct {

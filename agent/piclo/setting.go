@@ -20,6 +20,7 @@ import (
 type (
 	word       string        // one line of visible text
 	words      []string      // compared without regard to case
+	address    string        // of an API, over TLS
 	fixedPath  string        // an absolute path
 	idPath     string        // the same, with {id} in it
 	span       time.Duration // from 0 to 30 days
@@ -147,6 +148,16 @@ func checkPath(s string) error {
 		return errors.New(`write a path such as "/assets/v1/"`)
 	}
 	return nil
+}
+
+// UnmarshalYAML reads the address of an API.
+func (a *address) UnmarshalYAML(n *yaml.Node) error {
+	s, err := scalar(n, func(s string) error {
+		_, err := parseOrigin("the address", s, false)
+		return err
+	})
+	*a = address(s)
+	return err
 }
 
 // UnmarshalYAML reads a path.

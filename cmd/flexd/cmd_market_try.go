@@ -48,7 +48,7 @@ func marketTry(_ context.Context, o *options) error {
 	case o.as != "" && !slices.Contains(piclo.Kinds(), o.as):
 		return usage("--as takes %s, got %q", strings.Join(piclo.Kinds(), ", "), o.as)
 	}
-	profile, base, err := trialProfile(o)
+	profile, at, err := trialProfile(o)
 	if err != nil {
 		return err
 	}
@@ -58,14 +58,14 @@ func marketTry(_ context.Context, o *options) error {
 			return err
 		}
 	}
-	all := trials{Profile: string(profile.Name), BaseURL: base}
+	all := trials{Profile: string(profile.Name), BaseURL: at.BaseURL}
 	for _, file := range o.args {
 		body, err := readBoundedFile(file, maxSampleFile)
 		if err != nil {
 			return err
 		}
 		t := trial{File: file}
-		t.Explanation, err = profile.Explain(piclo.Sample{Kind: o.as, Body: body, Header: headersBeside(file), Keys: keys, BaseURL: base, Now: time.Now()})
+		t.Explanation, err = profile.Explain(piclo.Sample{Kind: o.as, Body: body, Header: headersBeside(file), Keys: keys, BaseURL: at.BaseURL, Origins: at.Origins, Now: time.Now()})
 		if err != nil {
 			t.Error = err.Error()
 		}
@@ -100,7 +100,7 @@ func (t trials) verdict() error {
 // configuration, else the embedded one. A configuration at the usual place
 // need not be there, nor be any good while --profile says what to use: this
 // is also for whoever prepares a site elsewhere.
-func trialProfile(o *options) (p *piclo.Profile, base string, err error) {
+func trialProfile(o *options) (p *piclo.Profile, at config.Market, err error) {
 	name, path := o.profile, cmp.Or(o.config, config.DefaultPath)
 	usual := path == config.DefaultPath
 	_, missing := os.Stat(path)
@@ -108,15 +108,15 @@ func trialProfile(o *options) (p *piclo.Profile, base string, err error) {
 		c, err := config.Load(path)
 		switch {
 		case err == nil:
-			base, name = c.Market.BaseURL, cmp.Or(name, c.Market.Profile)
+			at, name = c.Market, cmp.Or(name, c.Market.Profile)
 		case !usual || name == "":
-			return nil, "", &configError{err}
+			return nil, at, &configError{err}
 		}
 	}
 	if p, err = piclo.LoadProfile(name); err != nil {
-		return nil, "", &configError{err}
+		return nil, at, &configError{err}
 	}
-	return p, base, nil
+	return p, at, nil
 }
 
 func readBoundedFile(path string, limit int64) ([]byte, error) {
