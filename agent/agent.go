@@ -31,9 +31,8 @@ import (
 
 // Limits of starting and stopping.
 const (
-	recoverLimit  = 1500 * time.Millisecond // devices come before market and broker, but not for ever
-	shutdownLimit = 30 * time.Second        // less than TimeoutStopSec of the unit
-	beatLimit     = 10 * time.Second        // a vital loop that has not finished a cycle for longer is stuck
+	shutdownLimit = 30 * time.Second // less than TimeoutStopSec of the unit
+	beatLimit     = 10 * time.Second // a vital loop that has not finished a cycle for longer is stuck
 )
 
 // Agent is the whole of flexd, built and ready to run. Everything it needs
@@ -158,12 +157,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.engine.Recover(ctx); err != nil {
 		return fmt.Errorf("cannot take up the instructions where they were: %w", err)
 	}
-	// Recovery of devices comes before webhook, market and broker.
-	rctx, done := context.WithTimeout(ctx, recoverLimit)
-	if err := a.control.Recover(rctx); err != nil {
-		a.log.Warn("not every device is recovered yet, it is retried for ever", "error", err)
+	// What is owed to the devices is known before anything new is taken in. The
+	// doors need not wait until it is done: they only store, and control hands
+	// each device back before it tells it anything new.
+	if err := a.control.Recover(ctx); err != nil {
+		a.log.Error("cannot read what is owed to the devices, none is controlled before that is known", "error", err)
 	}
-	done()
 
 	err := a.group.Run(ctx)
 	a.shutdown(err)

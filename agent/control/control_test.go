@@ -168,12 +168,14 @@ func TestAfterAKillTheDeviceIsTakenUpOrHandedBack(t *testing.T) {
 					time.Sleep(2 * time.Hour)
 				}
 				next.board.running = []flex.Dispatch{dispatch}
-				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 				before, _ := d.log()
-				if err := next.c.Recover(ctx); err != nil {
+				if err := next.c.Recover(context.Background()); err != nil {
 					t.Error(err)
 				}
-				cancel()
+				if err := next.c.handBack(context.Background()); err != nil {
+					t.Error(err)
+				}
+				next.c.settled(context.Background())
 				after, _ := d.log()
 				if tc.over != !d.controlled() || !tc.over && len(after) != len(before) || next.journal.open("bat") == tc.over {
 					t.Errorf("controlled %v, %d writes, journal open %v", d.controlled(), len(after)-len(before), next.journal.open("bat"))
@@ -352,6 +354,9 @@ func TestALostJournalBringsDevicesToNeutral(t *testing.T) {
 		if err := r.c.Recover(context.Background()); err != nil {
 			t.Error(err)
 		}
+		r.start()
+		time.Sleep(time.Second)
+		defer r.kill()
 		if d.controlled() || d.neutral != 1 || !r.alarms.is("journal_lost ") {
 			t.Errorf("controlled %v, neutral %d", d.controlled(), d.neutral)
 		}

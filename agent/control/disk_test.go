@@ -157,12 +157,14 @@ func TestAKillBesideASlowDiskHandsBack(t *testing.T) {
 			if err := next.c.Recover(context.Background()); err != nil {
 				t.Fatal(err)
 			}
+			next.start()
+			time.Sleep(5 * time.Second)
 			for _, d := range devices {
 				if d.controlled() || next.journal.open(d.id) {
 					t.Errorf("killed after %v: %s controlled %v, open %v", at, d.id, d.controlled(), next.journal.open(d.id))
 				}
 			}
-			next.c.end()
+			next.kill()
 		})
 	}
 }

@@ -262,20 +262,28 @@ func TestADeviceThatIsNotConfiguredAnyMoreStaysOwed(t *testing.T) {
 	})
 }
 
-func TestRecoverGivesUpInTimeAndRunGoesOn(t *testing.T) {
+// A device that does not answer at the start stands in nobody's way, and is
+// owed its release until it is back.
+func TestADeviceThatIsAwayAtTheStartHoldsNothingUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		d := &device{id: "bat", stubborn: true}
+		d, other := &device{id: "bat", stubborn: true}, &device{id: "other"}
 		r := run(t, d)
 		r.kill()
 		d.set(func(d *device) { d.deaf = true })
-		next := newRig(t, r.journal, false, d)
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
+		next := newRig(t, r.journal, false, d, other)
+		next.board.running = []flex.Dispatch{wants("i2", other, 3000, time.Now(), time.Now().Add(time.Hour))}
 		begun := time.Now()
-		if err := next.c.Recover(ctx); err == nil || time.Since(begun) > 5*time.Second {
-			t.Errorf("Recover = %v after %v", err, time.Since(begun))
+		if err := next.c.Recover(context.Background()); err != nil {
+			t.Error(err)
 		}
 		next.start()
+		if took := time.Since(begun); took > 10*time.Millisecond {
+			t.Errorf("it serves after %v", took)
+		}
+		time.Sleep(time.Second)
+		if !other.controlled() {
+			t.Error("the other device waits")
+		}
 		time.Sleep(time.Minute)
 		if !next.alarms.is("release_owed bat") || !next.c.Status()[0].ReleaseOwed {
 			t.Error("what is owed is not said")
@@ -284,6 +292,34 @@ func TestRecoverGivesUpInTimeAndRunGoesOn(t *testing.T) {
 		time.Sleep(16 * time.Second)
 		if d.controlled() || next.journal.open("bat") {
 			t.Error("not released after the device came back")
+		}
+		next.kill()
+	})
+}
+
+// What an earlier process left is handed back before the device is told
+// anything new, however early that is asked for.
+func TestWhatWasLeftIsHandedBackBeforeAnythingNew(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat", stubborn: true, lag: 200 * time.Millisecond}
+		r := run(t, d)
+		r.kill()
+		next := newRig(t, r.journal, false, d)
+		next.board.running = []flex.Dispatch{wants("i2", d, -3000, time.Now(), time.Now().Add(time.Hour))}
+		if err := next.c.Recover(context.Background()); err != nil {
+			t.Error(err)
+		}
+		d.set(func(d *device) {
+			d.before = func() {
+				if d.told != nil {
+					t.Error("told anew with the old setpoint in force")
+				}
+			}
+		})
+		next.start()
+		time.Sleep(3 * time.Second)
+		if _, powers := d.log(); powers[len(powers)-1] != -3000 {
+			t.Errorf("told %v", powers)
 		}
 		next.kill()
 	})

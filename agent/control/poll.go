@@ -49,15 +49,17 @@ func (u *unit) nextReading(now time.Time) (*slot, time.Time) {
 	return first, when
 }
 
-// sample opens the device if need be, and reads it once.
+// sample opens the device if need be, and reads it once. The first look gives
+// way to no release: that needs what is found as well, and a start may wait for
+// the reading.
 func (s *slot) sample(ctx context.Context) {
 	s.mu.Lock()
-	opened := s.opened
+	opened, first := s.opened, s.reading == nil
 	s.mu.Unlock()
-	if !opened && !s.open(ctx) {
+	if !opened && !s.open(ctx, first) {
 		return
 	}
-	ctx, end := s.unit.begin(ctx, false)
+	ctx, end := s.unit.begin(ctx, first)
 	defer end()
 	begun := time.Now()
 	r, err := s.dev.Read(ctx)
@@ -74,8 +76,8 @@ func (s *slot) sample(ctx context.Context) {
 }
 
 // open finds and identifies the device.
-func (s *slot) open(ctx context.Context) bool {
-	ctx, end := s.unit.begin(ctx, false)
+func (s *slot) open(ctx context.Context, first bool) bool {
+	ctx, end := s.unit.begin(ctx, first)
 	defer end()
 	plate, err := s.dev.Open(ctx)
 	now := time.Now()
@@ -152,6 +154,7 @@ func (s *slot) took(r flex.Reading, now time.Time, took time.Duration) {
 			s.c.cfg.Quiet(s.id(), next)
 		}
 		s.c.Wake()
+		poke(s.unit.wake)
 	}
 	if s.plate.Follow && s.stands {
 		poke(s.unit.wake) // to be told anew

@@ -32,12 +32,12 @@ func newUnit(c *Controller, index int) *unit {
 	return &unit{c: c, index: index, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), ops: map[*conversation]bool{}}
 }
 
-// begin opens a conversation. Unless it is itself a release, one gives way to
-// a release that is due; soon, but not at once: an answer on its way is
+// begin opens a conversation. Unless it comes first, as a release does, it gives
+// way to a release that is due; soon, but not at once: an answer on its way is
 // quicker than a new connection.
-func (u *unit) begin(ctx context.Context, release bool) (context.Context, func()) {
+func (u *unit) begin(ctx context.Context, first bool) (context.Context, func()) {
 	ctx, stop := context.WithTimeout(ctx, operation)
-	if release {
+	if first {
 		return ctx, stop
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -214,12 +214,8 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 		return drop, time.Time{}
 	case !asked && !needed:
 		return s.nextLook(now)
-	case s.block != nil && s.block.Reason == flex.ReasonUnsupported:
-		return rest, time.Time{} // it will not learn it while the dispatch lasts
-	case s.block != nil:
-		return prepare, s.blockTo
-	case s.entry == nil:
-		return prepare, s.retryAt
+	case s.block != nil || s.entry == nil:
+		return s.nextPrepare()
 	case !asked:
 		return rest, time.Time{}
 	case !s.book.covered():
@@ -227,6 +223,20 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 		return rest, time.Time{}
 	}
 	return s.nextWrite(want, now)
+}
+
+// nextPrepare is for a device that is needed, and of which nothing is journaled
+// or something stands against it.
+func (s *slot) nextPrepare() (action, time.Time) {
+	switch {
+	case s.block != nil && s.block.Reason == flex.ReasonUnsupported:
+		return rest, time.Time{} // it will not learn it while the dispatch lasts
+	case s.block != nil:
+		return prepare, s.blockTo
+	case s.opened && s.reading == nil && s.misses == 0:
+		return rest, time.Time{} // its first reading is under way, and shows what is found
+	}
+	return prepare, s.retryAt
 }
 
 // drop closes an entry under which nothing was written; mu is held.

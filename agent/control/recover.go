@@ -11,25 +11,16 @@ import (
 	"flexd/agent/flex"
 )
 
-// Recover takes up what an earlier process left, before anything else runs
-// and without market or broker: devices that a running dispatch still wants
-// are held on, all others are handed back, in parallel, until ctx ends. What
-// is not proven by then stays owed, and Run goes on with it for ever.
-func (c *Controller) Recover(ctx context.Context) error {
-	if err := c.adopt(ctx); err != nil {
-		return err
-	}
-	err := c.handBack(ctx)
-	c.settled(ctx)
-	for _, s := range c.slots {
-		s.mu.Lock()
-		if s.due.Load() {
-			s.raiseOwed()
-		}
-		s.mu.Unlock()
-	}
-	return err
-}
+// Recover takes up what an earlier process left, as the journal tells it,
+// before anything else runs: devices that a running dispatch still wants are
+// held on, all others are owed their release. It talks to no device: Run hands
+// each of them back before it is told anything new, for ever if need be, and
+// none waits for another. Where it fails, Run reads the journal, and controls
+// nothing before it has.
+func (c *Controller) Recover(ctx context.Context) error { return c.adopt(ctx) }
+
+// recaller is a device that is found sooner by what was journaled of it.
+type recaller interface{ Recall(s flex.Snapshot) }
 
 // readJournal makes up for a recovery that could not read the journal. Until
 // it is read no device is controlled.
@@ -126,6 +117,9 @@ func (c *Controller) serving(id flex.DeviceID, running []flex.Dispatch) []flex.I
 // adopt takes an entry over. It counts as written: whoever opened it may have
 // come no further than the next instruction.
 func (s *slot) adopt(e flex.JournalEntry, wanted, serving []flex.InstructionID) {
+	if r, ok := s.dev.(recaller); ok {
+		r.Recall(e.Snapshot)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !e.Released.At.IsZero() {
@@ -153,6 +147,7 @@ func (s *slot) adopt(e flex.JournalEntry, wanted, serving []flex.InstructionID) 
 		s.c.log.Info("a device is still under control, its dispatch runs on", "device", s.id(), "target", d.Target.Power, "for", e.For)
 		return
 	}
+	s.inherited = true
 	s.cmd = command{valid: true, target: free(s.id())}
 	s.noteDue(time.Now())
 	s.c.log.Info("a device was left under control and is handed back", "device", s.id(), "for", e.For)

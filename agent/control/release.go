@@ -53,7 +53,7 @@ func (s *slot) released(rec flex.Receipt) {
 	kept := s.watch(*s.entry, time.Now())
 	s.entry = nil
 	s.book.set(kept, false)
-	s.stands, s.unsure, s.lost, s.suspect = false, false, false, false
+	s.stands, s.inherited, s.unsure, s.lost, s.suspect = false, false, false, false, false
 	s.told, s.power, s.proof = free(s.id()), 0, flex.Proof{}
 	s.deliver, s.badSince, s.changed, s.sentAt = nil, time.Time{}, time.Time{}, time.Time{}
 	s.fails, s.clearing = 0, 0
@@ -152,6 +152,12 @@ func (c *Controller) handBack(ctx context.Context) error {
 func (c *Controller) Shutdown(ctx context.Context, release bool) error {
 	if err := c.halt(ctx); err != nil {
 		return err
+	}
+	c.mu.Lock()
+	known := c.known
+	c.mu.Unlock()
+	if !known {
+		return errors.New("what is owed to the devices was never read")
 	}
 	for _, s := range c.slots {
 		s.mu.Lock()

@@ -54,19 +54,22 @@ type slot struct {
 	cmd command
 
 	// Of the reconciler.
-	entry    *flex.JournalEntry // nil: nothing is owed
-	stands   bool               // a write of ours may stand in the device
-	told     flex.Target        // what the registers were last proven to hold
-	power    flex.Watts         // what the device was really told then
-	trying   flex.Target        // of the last write
-	unsure   bool               // that write may have been applied
-	lost     bool               // what we wrote does not stand any more: write again at once
-	suspect  bool               // a reading speaks against it: read back at once
-	block    *flex.Refusal      // why it must not be controlled
-	blockTo  time.Time          // it is not tried again before
-	own      claim
-	corridor corridor // where the power may be
-	sights   []sight  // what it did lately
+	entry  *flex.JournalEntry // nil: nothing is owed
+	stands bool               // a write of ours may stand in the device
+	// inherited: by an earlier process, and it is handed back before it is told
+	// anything new.
+	inherited bool
+	told      flex.Target   // what the registers were last proven to hold
+	power     flex.Watts    // what the device was really told then
+	trying    flex.Target   // of the last write
+	unsure    bool          // that write may have been applied
+	lost      bool          // what we wrote does not stand any more: write again at once
+	suspect   bool          // a reading speaks against it: read back at once
+	block     *flex.Refusal // why it must not be controlled
+	blockTo   time.Time     // it is not tried again before
+	own       claim
+	corridor  corridor // where the power may be
+	sights    []sight  // what it did lately
 	// distrusted tells that it did the contrary of what it was told; it is not
 	// controlled for a dispatch any more.
 	distrusted *flex.Distrust

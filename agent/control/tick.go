@@ -114,8 +114,12 @@ func (c *Controller) tick(now time.Time) time.Time {
 // withheld is what a target becomes while the store cannot commit: no control
 // without a journal.
 func withheld(t flex.Target) flex.Target {
-	return flex.Target{Device: t.Device, Order: flex.OrderNone, Whys: append(slices.Clone(t.Whys),
-		flex.Why{Who: "store", Text: "the state cannot be written: nothing is controlled until it can"})}
+	return spared(t, "store", "the state cannot be written: nothing is controlled until it can")
+}
+
+// spared is a target that is not carried out, and by whose word.
+func spared(t flex.Target, who, text string) flex.Target {
+	return flex.Target{Device: t.Device, Order: flex.OrderNone, Whys: append(slices.Clone(t.Whys), flex.Why{Who: who, Text: text})}
 }
 
 // storeFails tells whether the store has failed for so long that everything
@@ -148,6 +152,9 @@ func (s *slot) hand(cmd command) {
 		cmd.target.Revert = s.c.cfg.Lease
 	}
 	s.mu.Lock()
+	if s.inherited && wanted(cmd.target) {
+		cmd.target = spared(cmd.target, "recovery", "an earlier process left it under control: it is handed back first")
+	}
 	old := s.cmd
 	if slices.Equal(old.ready, cmd.ready) {
 		cmd.ready = old.ready

@@ -155,6 +155,9 @@ type Snapshot struct {
 	Serial    string     `json:"serial,omitempty"`
 	Map       string     `json:"map"` // driver's control method
 	Registers []Register `json:"registers"`
+	// Where is the driver's own note of where it found all that, by which a
+	// later process finds the device sooner.
+	Where json.RawMessage `json:"where,omitempty"`
 	// Controlled tells that a control was found in force.
 	Controlled bool `json:"controlled,omitempty"`
 	// Foreign, when set, is the reason why this device must not be controlled:

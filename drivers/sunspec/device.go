@@ -45,6 +45,8 @@ type Device struct {
 	cfg  Config
 	wire wire
 
+	search search
+
 	mu    sync.Mutex
 	found *found // nil until opened
 	// last is the latest image of the control models and of what they refer to.
@@ -135,7 +137,7 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Device{cfg: cfg, wire: wire{bus: cfg.Bus, unit: cfg.Unit}}, nil
+	return &Device{cfg: cfg, wire: wire{bus: cfg.Bus, unit: cfg.Unit}, search: search{turn: make(chan struct{}, 1)}}, nil
 }
 
 // ID is the device's name in the site's configuration.
@@ -148,16 +150,31 @@ func (d *Device) Endpoint() string { return d.cfg.Endpoint }
 func (d *Device) Unit() uint8 { return d.cfg.Unit }
 
 // Open finds the map and identifies the device. It may be called again, after
-// a failure or to look again.
+// a failure or to look again; what a release or a write has found a moment ago
+// is not looked for once more.
 func (d *Device) Open(ctx context.Context) (flex.Nameplate, error) {
-	f, err := d.open(ctx, modbus.Read)
+	end, err := d.search.begin(ctx)
 	if err != nil {
-		return flex.Nameplate{}, err
+		return flex.Nameplate{}, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}
+	defer end()
+	f := d.known()
+	if f == nil || !d.search.just() {
+		if f, err = d.open(ctx, modbus.Read); err != nil {
+			return flex.Nameplate{}, err
+		}
+	}
+	d.search.given = true
 	return f.plate, nil
 }
 
+// open finds the device, where an earlier process found it or by its chain. The
+// caller has the turn of the search.
 func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
+	f, err := d.findAgain(ctx, p)
+	if f != nil || err != nil {
+		return f, err
+	}
 	chain, err := walk(ctx, func(ctx context.Context, addr, count uint16) ([]uint16, error) {
 		words, _, err := d.wire.read(ctx, p, addr, count)
 		return words, err
@@ -165,6 +182,11 @@ func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
 	}
+	return d.identifyAt(ctx, p, chain)
+}
+
+// identifyAt tells what the chain belongs to.
+func (d *Device) identifyAt(ctx context.Context, p modbus.Priority, chain Chain) (*found, error) {
 	im, err := d.wire.fetch(ctx, p, chain.telling(d.cfg.Role))
 	if err != nil {
 		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
@@ -185,6 +207,7 @@ func (d *Device) open(ctx context.Context, p modbus.Priority) (*found, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.found, d.last, d.sampled, d.seen = f, im, image{}, seen
+	d.search.at, d.search.given = time.Now(), false
 	d.cfg.Log.Info("sunspec device found", "device", d.cfg.ID, "model", f.plate.Model, "serial", f.serial, "chain", chain.String(), "method", f.plate.Method)
 	return f, nil
 }
@@ -202,13 +225,24 @@ func (c Chain) first(ids ...uint16) []Model {
 
 // ready gives what was found, and finds it where that has not happened yet.
 func (d *Device) ready(ctx context.Context, p modbus.Priority) (*found, error) {
-	d.mu.Lock()
-	f := d.found
-	d.mu.Unlock()
-	if f != nil {
+	if f := d.known(); f != nil {
+		return f, nil
+	}
+	end, err := d.search.begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", d.cfg.ID, err)
+	}
+	defer end()
+	if f := d.known(); f != nil {
 		return f, nil
 	}
 	return d.open(ctx, p)
+}
+
+func (d *Device) known() *found {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found
 }
 
 // fetch reads the models a decision rests on and remembers them.

@@ -27,7 +27,7 @@ func (d *Device) Snapshot(ctx context.Context) (flex.Snapshot, error) {
 		}
 	}
 	s := flex.Snapshot{Device: d.cfg.ID, At: im.at, Endpoint: d.cfg.Endpoint, Unit: d.cfg.Unit,
-		Serial: f.serial, Map: string(f.method())}
+		Serial: f.serial, Map: string(f.method()), Where: f.where()}
 	s.Foreign = held(im)
 	for _, c := range all(im) {
 		s.Registers = append(s.Registers, c.registers(d.asFound(c, im.of(c.model)))...)
