@@ -15,7 +15,7 @@ import (
 // processes kept.
 func (a *Agent) buildMeter() error {
 	cfg := a.conf.cfg
-	a.meter = meter.New(meter.Config{Assets: metered(cfg.Assets), Shelf: a.db, Wall: a.wall, Zone: cfg.Site.Timezone, Health: a.health, Log: a.log})
+	a.meter = meter.New(meter.Config{Assets: metered(cfg.Assets), Shelf: a.db, Wall: a.wall, Zone: cfg.Site.Timezone, Health: a.health, Log: a.log, Running: a.dispatching})
 	ctx, now := context.Background(), a.wall.Reached()
 	a.meter.Load(ctx)
 	back := a.meter.LooksBack()

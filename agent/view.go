@@ -57,6 +57,7 @@ func (v *view) Status(ctx context.Context) (local.Status, error) {
 		}
 		st.Endpoints = append(st.Endpoints, e)
 	}
+	st.Files = v.files(now.Sub(a.started))
 	slices.SortFunc(st.Endpoints, func(x, y local.Endpoint) int { return strings.Compare(x.Address, y.Address) })
 	return st, nil
 }

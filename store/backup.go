@@ -42,7 +42,7 @@ func (db *DB) backup() error {
 		return err
 	}
 	err := db.bolt.View(func(tx *bbolt.Tx) error {
-		return writeFile(tmp, func(w io.Writer) (int64, error) {
+		written, err := writeFile(tmp, func(w io.Writer) (int64, error) {
 			n, err := tx.WriteTo(w)
 			if err != nil {
 				return n, err
@@ -50,6 +50,8 @@ func (db *DB) backup() error {
 			_, err = w.Write(trailer())
 			return n, err
 		})
+		db.wear.backups.Add(written)
+		return err
 	})
 	if err != nil {
 		return err
@@ -65,11 +67,11 @@ func (db *DB) backup() error {
 
 // writeFile brings the file at path to what write gives, and syncs it. What is
 // there already is compared, and only blocks that differ are written, since
-// every block costs the card.
-func writeFile(path string, write func(io.Writer) (int64, error)) error {
+// every block costs the card: written counts their bytes.
+func writeFile(path string, write func(io.Writer) (int64, error)) (written int64, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("cannot make the copy: %w", err)
+		return 0, fmt.Errorf("cannot make the copy: %w", err)
 	}
 	w := &differ{f: f, block: make([]byte, 0, pageSize), have: make([]byte, pageSize)}
 	_, err = write(w)
@@ -78,9 +80,9 @@ func writeFile(path string, write func(io.Writer) (int64, error)) error {
 		err = f.Truncate(w.at)
 	}
 	if err = firstError(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("cannot write the copy: %w", err)
+		return w.written, fmt.Errorf("cannot write the copy: %w", err)
 	}
-	return nil
+	return w.written, nil
 }
 
 // differ writes blocks where they differ from what the file has.
@@ -89,6 +91,8 @@ type differ struct {
 	at    int64 // of the block that is being gathered
 	block []byte
 	have  []byte
+
+	written int64
 }
 
 func (d *differ) Write(p []byte) (int, error) {
@@ -115,6 +119,7 @@ func (d *differ) flush() error {
 		if _, err := d.f.WriteAt(d.block, d.at); err != nil {
 			return err
 		}
+		d.written += int64(len(d.block))
 	}
 	d.at += int64(len(d.block))
 	d.block = d.block[:0]

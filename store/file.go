@@ -53,7 +53,8 @@ func restore(backup, tmp string) error {
 		return err
 	}
 	defer in.Close()
-	return writeFile(tmp, in.WriteTo)
+	_, err = writeFile(tmp, in.WriteTo)
+	return err
 }
 
 // rename puts a synced file in place and makes the name durable.

@@ -84,7 +84,7 @@ func (db *DB) writeHolds() error {
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, raw) {
 		return nil
 	}
-	err = writeFile(path+".new", func(w io.Writer) (int64, error) { n, err := w.Write(raw); return int64(n), err })
+	_, err = writeFile(path+".new", func(w io.Writer) (int64, error) { n, err := w.Write(raw); return int64(n), err })
 	if err == nil {
 		err = rename(path+".new", path)
 	}

@@ -46,7 +46,7 @@ type DB struct {
 	group   group
 	outbox  outbox
 	company []company
-	commits atomic.Uint64
+	wear    wear
 	changed atomic.Bool // since the last backup
 	aside   *asideList
 	archive *archive

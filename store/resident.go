@@ -17,7 +17,7 @@ const (
 // giveBack lets go of the mapping's pages. It only affects residence: what is
 // read again is read from the cache.
 func (db *DB) giveBack() {
-	if db.commits.Add(1)%giveBackEvery != 0 {
+	if db.wear.commits.Add(1)%giveBackEvery != 0 {
 		return
 	}
 	// A read transaction keeps the mapping where it is meanwhile.

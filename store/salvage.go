@@ -33,5 +33,6 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
-	return writeFile(to, func(w io.Writer) (int64, error) { return io.Copy(w, in) })
+	_, err = writeFile(to, func(w io.Writer) (int64, error) { return io.Copy(w, in) })
+	return err
 }

@@ -182,12 +182,12 @@ func TestUpkeepGoesInSlicesAndIsResumed(t *testing.T) {
 	deliver(t, db)
 	for _, st := range s.steps() {
 		for cursor := []byte(nil); ; {
-			was, commits := keysOf(t, db)[string(st.bucket)], db.commits.Load()
+			was, commits := keysOf(t, db)[string(st.bucket)], db.wear.commits.Load()
 			next, err := s.slice(t.Context(), st, cursor)
 			if err != nil {
 				t.Fatal(err)
 			}
-			gone, n := was-keysOf(t, db)[string(st.bucket)], int(db.commits.Load()-commits)
+			gone, n := was-keysOf(t, db)[string(st.bucket)], int(db.wear.commits.Load()-commits)
 			if gone > n*st.take {
 				t.Errorf("%s: %d transactions took %d values away", st.bucket, n, gone)
 			}

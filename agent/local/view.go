@@ -37,6 +37,16 @@ type Status struct {
 	// Preflight are the latest checks of windows to come, by their start.
 	Preflight []flex.Preflight `json:"preflight,omitempty"`
 	Endpoints []Endpoint       `json:"endpoints"`
+	Files     []File           `json:"files"` // of the data folder
+}
+
+// File is what a file of the data folder takes, and what was written to it
+// since the start: a card is worn out by that.
+type File struct {
+	Name    string `json:"name"`
+	Size    int64  `json:"size_bytes"`
+	Written int64  `json:"written_bytes"`
+	PerDay  int64  `json:"per_day_bytes,omitempty"` // at the pace since the start, after the first hour
 }
 
 // Asset is one sold resource as configured here.

@@ -13,10 +13,12 @@ import (
 	"flexd/agent/health"
 )
 
-// How often intervals are kept, and how long after the full five minutes: the
-// last sample of a minute, or the gap behind it, is known by then.
+// How often intervals are kept, while a dispatch runs and otherwise, and how
+// long after the full minutes: the last sample of a minute, or the gap behind
+// it, is known by then.
 const (
 	keepEvery = 5 * time.Minute
+	keepCalm  = 15 * time.Minute
 	keepAfter = 15 * time.Second
 )
 
@@ -74,6 +76,8 @@ type Config struct {
 	Zone   *time.Location
 	Health Health
 	Log    *slog.Logger
+	// Running tells whether a dispatch runs; nil: none ever does.
+	Running func() bool
 }
 
 // Meter gathers. It is safe for concurrent use.
@@ -184,6 +188,7 @@ func (m *Meter) Reading(r flex.Reading) {
 
 // Run keeps what was measured until ctx ends, and then the rest.
 func (m *Meter) Run(ctx context.Context) error {
+	ran := false // a dispatch, when it was looked last
 	for {
 		now, _ := m.cfg.Wall.Now()
 		next := now.Add(-keepAfter).Truncate(keepEvery).Add(keepEvery + keepAfter)
@@ -194,7 +199,11 @@ func (m *Meter) Run(ctx context.Context) error {
 			m.keep(context.WithoutCancel(ctx))
 			return nil
 		case <-timer.C:
-			m.keep(ctx)
+			runs := m.cfg.Running != nil && m.cfg.Running()
+			if runs || ran || next.Add(-keepAfter).Truncate(keepCalm).Add(keepAfter).Equal(next) {
+				m.keep(ctx)
+			}
+			ran = runs
 		}
 	}
 }

@@ -92,9 +92,30 @@ func statusText(w io.Writer, st local.Status) {
 	for _, s := range st.Time.Servers {
 		timeText(w, s, st.Time.By)
 	}
+	filesText(w, st.Files)
 	for _, d := range st.Devices {
 		troubleText(w, d)
 	}
+}
+
+// filesText shows what the data folder takes, and at what pace it is written.
+func filesText(w io.Writer, files []local.File) {
+	megabytes := func(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "FILE\tSIZE\tWRITTEN\tA DAY\t")
+	total := local.File{Name: "together"}
+	for _, f := range append(files, total) {
+		if f.Name == total.Name {
+			f = total
+		}
+		perDay := "-"
+		if f.PerDay > 0 {
+			perDay = megabytes(f.PerDay)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t\n", f.Name, megabytes(f.Size), megabytes(f.Written), perDay)
+		total.Size, total.Written, total.PerDay = total.Size+f.Size, total.Written+f.Written, total.PerDay+f.PerDay
+	}
+	_ = tw.Flush()
 }
 
 // timeText is one time server: what it says, and whether it is of the majority.
