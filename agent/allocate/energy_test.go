@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/longtest"
 )
 
 // lasts is how long a set of batteries can hold a power at best: each gives no
@@ -33,7 +34,7 @@ func lasts(power float64, rating, energy []float64) time.Duration {
 func TestBatteriesRunDryTogether(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	const step = 30 * time.Second
-	for n := range 300 {
+	for n := range longtest.Pick(100, 300) {
 		in := Input{Now: t0}
 		var rating, energy, wh, size []float64
 		asset := Asset{ID: "a", Control: Setpoint}

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"flexd/agent/flex"
+	"flexd/longtest"
 )
 
 // A planner that remembers says what one without a past says, whatever happens
@@ -25,7 +26,7 @@ func TestMemoryChangesNoPlan(t *testing.T) {
 		}
 		var past []told
 		in := owned(rt)
-		for range 12 {
+		for range longtest.Pick(6, 12) {
 			switch r.IntN(7) {
 			case 0:
 				state := in.State

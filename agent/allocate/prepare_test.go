@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/longtest"
 )
 
 // charging is a site with one battery at 50 % that is to be charged with 3 kW
@@ -110,7 +111,7 @@ func TestAPreparationChangesTheAnswerAtItsEnds(t *testing.T) {
 // Whatever is dispatched, or is about to be, is as if there were none.
 func TestPreparationsHaveTheLowestRank(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 20_000 {
+	for range longtest.Pick(5_000, 20_000) {
 		in := world(r)
 		bare := Decide(in)
 		for i := range in.Devices {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flexd/agent/flex"
+	"flexd/longtest"
 )
 
 // world builds a random site.
@@ -62,7 +63,7 @@ func world(r *rand.Rand) Input {
 
 func TestDecideKeepsEveryBound(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 20_000 {
+	for range longtest.Pick(8_000, 20_000) {
 		in := world(r)
 		p := Decide(in)
 		checkBounds(t, in, p)

@@ -90,6 +90,7 @@ func TestWhatADispatchCostsIsLearned(t *testing.T) {
 
 func TestTheAlarmOfASpentBudgetSurvivesARestart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		lateInTheDay()
 		l, d := &ledger{}, &device{id: "bat"}
 		r := thrifty(t, nil, l, d, 2)
 		r.start()

@@ -29,10 +29,12 @@ func TestTheOwnersCyclesOfADay(t *testing.T) {
 			}
 			return r
 		}
+		tomorrow := midnight(time.Now())
+		time.Sleep(time.Until(tomorrow) - 2*time.Hour)
 		d := &device{id: "b", energy: 10_000}
 		r := life(nil, d)
-		now := time.Now().UTC() // a midnight
-		order := []flex.Dispatch{wants("i", d, 5000, now, now.Add(30*time.Hour))}
+		now := time.Now().UTC()
+		order := []flex.Dispatch{wants("i", d, 5000, now, now.Add(8*time.Hour))}
 		r.board.change(func(b *board) { b.running = order })
 		r.start()
 		time.Sleep(50 * time.Minute)
@@ -52,7 +54,7 @@ func TestTheOwnersCyclesOfADay(t *testing.T) {
 		if sf := r.c.Plan().Shortfall["i"]; power() != 0 || sf.Reason != flex.ReasonOwnerLimit {
 			t.Errorf("beyond the bound: %v, %+v", power(), sf)
 		}
-		time.Sleep(time.Until(now.Add(24*time.Hour + time.Minute)))
+		time.Sleep(time.Until(tomorrow.Add(time.Minute)))
 		if power() != 5000 {
 			t.Errorf("the next day: %v", power())
 		}

@@ -19,10 +19,10 @@ func around(r *rig) {
 		o.Ours, o.Instruction.Assets, o.Named = []flex.AssetID{asset}, []flex.AssetID{asset}, []flex.MarketAsset{{ID: asset, Export: 10_000}}
 		r.take(o, seq)
 	}
-	put("runs", "ob", "a", time.Second, 30*time.Minute, 1)
-	put("soon", "ob", "a", 40*time.Minute, 60*time.Minute, 2)
-	put("far", "ob", "a", 2*time.Hour, 3*time.Hour, 3)
-	put("other", "ob2", "z", time.Second, 30*time.Minute, 4)
+	put("runs", "ob", "a", time.Second, 6*time.Minute, 1)
+	put("soon", "ob", "a", 40*time.Minute, 46*time.Minute, 2)
+	put("far", "ob", "a", 2*time.Hour, 126*time.Minute, 3)
+	put("other", "ob2", "z", time.Second, 6*time.Minute, 4)
 	pass(5 * time.Second)
 }
 
@@ -49,7 +49,7 @@ func TestAStopWithoutATargetEndsWhatItMeets(t *testing.T) {
 		"from now on, without end":  {in(0, 0), nil, "ob", map[flex.InstructionID]bool{"runs": true}, true},
 		"within the hour":           {in(0, time.Hour), nil, "ob", map[flex.InstructionID]bool{"runs": true, "soon": true}, true},
 		"all day":                   {in(-time.Hour, 12*time.Hour), nil, "ob", map[flex.InstructionID]bool{"runs": true, "soon": true, "far": true}, false},
-		"from a start within a run": {in(150*time.Minute, 0), nil, "ob", map[flex.InstructionID]bool{"runs": true, "far": true}, true},
+		"from a start within a run": {in(123*time.Minute, 0), nil, "ob", map[flex.InstructionID]bool{"runs": true, "far": true}, true},
 		"times that are past":       {in(-2*time.Hour, -time.Hour), nil, "ob", map[flex.InstructionID]bool{"runs": true}, true},
 		"by its asset":              {nil, []flex.AssetID{"z"}, "", map[flex.InstructionID]bool{"other": true}, false},
 		"by nothing":                {nil, nil, "", map[flex.InstructionID]bool{}, true},
@@ -83,7 +83,7 @@ func TestAStopWithoutATargetEndsWhatItMeets(t *testing.T) {
 					if r.alarms.is("stop_left_dispatches:S") != tc.alarm {
 						t.Errorf("alarm %v", r.alarms.on)
 					}
-					pass(4 * time.Hour)
+					pass(3 * time.Hour)
 					for _, id := range []flex.InstructionID{"runs", "soon", "far", "other"} {
 						if got := led.rec(id).State; (got == flex.Completed) == tc.ended[id] {
 							t.Errorf("%s is %s", id, got)

@@ -15,6 +15,7 @@ import (
 
 	"flexd/agent/flex"
 	"flexd/agent/ingress"
+	"flexd/longtest"
 )
 
 // anyBody is random: bytes, JSON with odd keys and floats, CRLF, or text.
@@ -43,7 +44,8 @@ func anyBody(r *rand.Rand, i int) []byte {
 }
 
 func TestBodiesArriveByteForByte(t *testing.T) {
-	const bodies, senders = 10_000, 16
+	const senders = 16
+	bodies := longtest.Pick(2_000, 10_000)
 	b := startBroker(t)
 	var routes []Route
 	sites := make([]*site, 10) // each takes a hundred a second
@@ -70,7 +72,7 @@ func TestBodiesArriveByteForByte(t *testing.T) {
 		wg.Go(func() {
 			c := sender()
 			defer c.CloseIdleConnections()
-			for i := next.Add(1) - 1; i < bodies; i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; int(i) < bodies; i = next.Add(1) - 1 {
 				h := http.Header{"X-Number": {fmt.Sprint(i)}, "X-Odd": {"caf\xe9 <&> \"q\"", "two\tparts"}}
 				for try := 0; ; try++ {
 					status, _, err := send(c, relays[i%2], routes[int(i)/2%len(routes)].Path, sent[i], h)
