@@ -41,9 +41,9 @@ func TestOneCommitForAllDevicesOfABoundary(t *testing.T) {
 		r.start()
 		start := time.Now().Add(2 * time.Minute)
 		r.board.change(func(b *board) {
-			b.running = []flex.Dispatch{all("i1", devices, flex.Window{Start: start, End: start.Add(30 * time.Minute)})}
+			b.running = []flex.Dispatch{all("i1", devices, flex.Window{Start: start, End: start.Add(3 * time.Minute)})}
 		})
-		time.Sleep(34 * time.Minute)
+		time.Sleep(7 * time.Minute)
 		for _, d := range devices {
 			if times, _ := d.log(); len(times) == 0 || d.controlled() || r.journal.open(d.id) {
 				t.Fatalf("%s: written %d times, controlled %v, open %v", d.id, len(times), d.controlled(), r.journal.open(d.id))

@@ -110,6 +110,12 @@ func (l *ledger) crashAfter(n int) {
 	l.set(func() { l.left, l.fragile = n, true })
 }
 
+// brief makes a window of minutes: within it every second is worked on.
+func brief(o flex.Offer) flex.Offer {
+	o.Instruction.Window.End = o.Instruction.Window.Start.Add(5 * time.Minute)
+	return o
+}
+
 func TestARestartAfterAnyCommitChangesNothing(t *testing.T) {
 	story := func(t *testing.T, policy string, crash int) (end, heard string, commits int) {
 		clocktest.Bubble(t, func(t *testing.T) {
@@ -147,18 +153,12 @@ func TestARestartAfterAnyCommitChangesNothing(t *testing.T) {
 				}
 				again()
 			}
-			// A window of minutes: within it every second is worked on.
-			brief := func(rev int64, w flex.Watts) flex.Offer {
-				o := later("i", rev, w)
-				o.Instruction.Window.End = o.Instruction.Window.Start.Add(5 * time.Minute)
-				return o
-			}
-			r.take(brief(1, 0), 1)
+			r.take(brief(later("i", 1, 0)), 1)
 			again()
 			answer("i")
 			r.take(later("bad", 1, 50_000), 2)
 			again()
-			r.take(brief(2, 6000), 3)
+			r.take(brief(later("i", 2, 6000)), 3)
 			again()
 			answer("i")
 			pass(time.Hour)

@@ -125,7 +125,7 @@ func TestAFalseCopyBindsNobody(t *testing.T) {
 				clocktest.Bubble(t, func(t *testing.T) {
 					r := newRig(t, newLedger(), nil)
 					defer r.end()
-					good := soon("i", time.Hour)
+					good := brief(soon("i", time.Hour))
 					good.Instruction.HasRevision, good.Instruction.Revision = explicit, 1
 					bad := good
 					change(&bad)
@@ -139,7 +139,7 @@ func TestAFalseCopyBindsNobody(t *testing.T) {
 					if rec.State != flex.Scheduled || rec.Shares[0].Power != 5000 {
 						t.Errorf("%s, %s, explicit %v: %s (%s: %s)", name, order, explicit, rec.State, rec.Reason, rec.Text)
 					}
-					pass(3 * time.Hour)
+					pass(70 * time.Minute)
 					if rec := r.led.rec("i"); rec.State != flex.Completed {
 						t.Errorf("%s, %s: in the end %s (%s)", name, order, rec.State, rec.Text)
 					}
