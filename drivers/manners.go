@@ -23,6 +23,7 @@ type manners struct {
 
 	mu    sync.Mutex
 	other map[register]byte // what the usual write function was refused for, and the one that was taken
+	known modbus.Request    // a read that was answered; Count 0: none was
 }
 
 // mannerSettings are what a configuration says; zero values are the usual.
@@ -135,6 +136,9 @@ func (m *manners) read(ctx context.Context, r modbus.Request) (modbus.Response, 
 	res, err := m.bus.Do(ctx, r)
 	if err == nil {
 		m.size.took(r.Count)
+		m.mu.Lock()
+		m.known = r
+		m.mu.Unlock()
 		return res, nil
 	}
 	if m.set.maxRead > 0 || ctx.Err() != nil || !tooLong(err) || !m.size.suspect(r, time.Now()) {
@@ -146,6 +150,13 @@ func (m *manners) read(ctx context.Context, r modbus.Request) (modbus.Response, 
 		return res, err
 	}
 	return whole, nil
+}
+
+// answered is a read that the device is known to answer.
+func (m *manners) answered() (r modbus.Request, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.known, m.known.Count > 0
 }
 
 // learn finds how many registers the device answers at once, from a read that

@@ -21,12 +21,16 @@ type ProbeConfig struct {
 	Log     *slog.Logger
 }
 
-// probeUnits are those from the factory, and 255 and 0, by which many devices
-// and gateways answer for themselves; the likely ones first.
-func probeUnits() []uint8 { return []uint8{1, 255, 0, 3, 126, 247, 71, 100, 2} }
+// probeUnits are those from the factory, by which makers' devices are known: all
+// of them are asked.
+func probeUnits() []uint8 { return []uint8{1, 3, 126, 247, 71, 100} }
 
-// sloppy is how many units have to answer, none of them known, for a device to
-// count as one that does not look at the unit.
+// moreUnits are 255 and 0, by which many devices and gateways answer for
+// themselves, and a second one. They are asked where few of the others answered:
+// else the device does not look at the unit, and asking on tells nothing new.
+func moreUnits() []uint8 { return []uint8{255, 0, 2} }
+
+// sloppy is how many units have to answer, none of them known, for that.
 const sloppy = 3
 
 // ProbeResult is what a person is told of a device at an address.
@@ -42,15 +46,17 @@ type ProbeResult struct {
 	Reading *flex.Reading `json:"reading,omitempty"`
 	Maps    []Match       `json:"maps,omitempty"` // known maps whose identity holds
 	Quirks  *Quirks       `json:"quirks,omitempty"`
+	// Unmeasured is why there are no quirks though they were to be measured.
+	Unmeasured string `json:"unmeasured,omitempty"`
 	// Settings are the keys that its configuration needs, as "key: value".
 	Settings []string `json:"settings,omitempty"`
 }
 
 // Probe looks at an address without changing anything there.
 func Probe(ctx context.Context, c ProbeConfig) (ProbeResult, error) {
-	units := c.Units
+	units, sure := c.Units, len(c.Units)
 	if len(units) == 0 {
-		units = probeUnits()
+		units, sure = append(probeUnits(), moreUnits()...), len(probeUnits())
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -61,7 +67,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeResult, error) {
 		var seen *ProbeResult
 		known := 0 // units that speak Modbus
 		var failed []error
-		for _, unit := range units {
+		for i, unit := range units {
 			one, m, err := c.unit(ctx, e, unit)
 			switch {
 			case err == nil && one.Problem == "":
@@ -74,7 +80,7 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeResult, error) {
 			default:
 				failed = append(failed, err)
 			}
-			if ctx.Err() != nil || e.Stats().Connects == 0 || known == sloppy {
+			if ctx.Err() != nil || e.Stats().Connects == 0 || known >= sloppy && i+1 >= sure {
 				break
 			}
 		}
@@ -91,9 +97,10 @@ func Probe(ctx context.Context, c ProbeConfig) (ProbeResult, error) {
 	if !c.Measure {
 		return res, nil
 	}
-	q, err := measure(ctx, c.Address, met, sunspec.Chain{Base: res.Base, Models: res.Models})
-	if err != nil {
-		return res, fmt.Errorf("measuring how %s behaves: %w", c.Address, err)
+	q, err := measure(ctx, c.Address, c.Timeout, met, sunspec.Chain{Base: res.Base, Models: res.Models})
+	if err != nil { // what was read stands
+		res.Unmeasured = flex.Plain(err)
+		return res, nil
 	}
 	res.Quirks, res.Settings = &q, append(res.Settings, q.Settings()...)
 	return res, nil
@@ -133,7 +140,7 @@ func (p *ProbeResult) byMap(found []Match, no error) {
 		p.Problem = fmt.Sprintf("it speaks Modbus, but %v; and no register map that states an identity fits: name its map in the configuration, `flexd map list` shows them", no)
 		return
 	}
-	p.Driver, p.Plate = DriverMap, found[0].Plate
+	p.Driver, p.Plate, p.Reading = DriverMap, found[0].Plate, found[0].Reading
 }
 
 // identify opens the device with the role it leaves no doubt about, then as

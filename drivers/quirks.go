@@ -57,17 +57,20 @@ const (
 	leastTimeout = time.Second
 )
 
-// measure finds how a unit behaves, over connections of its own: for devices
-// that no agent has open. It only reads, one connection after the other but
-// for the count of connections.
-func measure(ctx context.Context, address string, m metUnit, chain sunspec.Chain) (Quirks, error) {
+// measure finds how a unit behaves that may take so long for an answer, over
+// connections of its own: for devices that no agent has open. It only reads,
+// one connection after the other but for the count of connections.
+func measure(ctx context.Context, address string, patience time.Duration, m metUnit, chain sunspec.Chain) (Quirks, error) {
 	var (
 		q Quirks
 		r modbus.Request
 	)
-	err := afresh(ctx, address, modbus.Quirks{}, func(ctx context.Context, e *modbus.Endpoint) (err error) {
-		if r, err = someRead(ctx, e, m.ask()); err != nil {
-			return fmt.Errorf("no register that can be read: %w", err)
+	err := afresh(ctx, address, modbus.Quirks{Timeout: patience}, func(ctx context.Context, e *modbus.Endpoint) (err error) {
+		known := false
+		if r, known = m.bus.answered(); !known {
+			if r, err = someRead(ctx, e, m.ask()); err != nil {
+				return fmt.Errorf("no register that can be read: %w", err)
+			}
 		}
 		if err = q.latency(ctx, e, r); err != nil {
 			return err
@@ -79,7 +82,7 @@ func measure(ctx context.Context, address string, m metUnit, chain sunspec.Chain
 	if err != nil {
 		return q, err
 	}
-	if q.GapMS, err = smallestGap(ctx, address, r); err != nil {
+	if q.GapMS, err = smallestGap(ctx, address, max(patience, quirkTimeout), r); err != nil {
 		return q, err
 	}
 	if err := rest(ctx, reconnectAfter); err != nil {
@@ -145,7 +148,8 @@ func (q *Quirks) reads(ctx context.Context, e *modbus.Endpoint, r modbus.Request
 		}
 		r.Count = uint16(n)
 		if _, err := e.Do(ctx, r); err == nil {
-			q.MaxRead, q.AtLeast = n, n == length && length < 125
+			// Without a chain a longer read may have met a register that is not there.
+			q.MaxRead, q.AtLeast = n, n < sizes[0] && (n == length || len(chain.Models) == 0)
 			return
 		}
 	}
@@ -170,12 +174,12 @@ func illegal(ctx context.Context, e *modbus.Endpoint, r modbus.Request) string {
 }
 
 // smallestGap reads in a row with longer and longer pauses until none fails.
-func smallestGap(ctx context.Context, address string, r modbus.Request) (int64, error) {
+func smallestGap(ctx context.Context, address string, patience time.Duration, r modbus.Request) (int64, error) {
 	for _, gap := range gaps {
 		if err := ctx.Err(); err != nil {
 			return -1, err
 		}
-		set := modbus.Quirks{Gap: gap, Timeout: quirkTimeout, BusyRetries: -1}
+		set := modbus.Quirks{Gap: gap, Timeout: patience, BusyRetries: -1}
 		if gap == 0 {
 			set.Gap = -1
 		}

@@ -19,6 +19,8 @@ type Match struct {
 	Title  string         `json:"title"`
 	Status string         `json:"status"`
 	Plate  flex.Nameplate `json:"plate"`
+	// Reading is what it gives by that map; not of a meter, whose sign is not known.
+	Reading *flex.Reading `json:"reading,omitempty"`
 }
 
 // Recogniser tells which known maps fit a unit that answers. It only reads.
@@ -63,15 +65,21 @@ func KnownMaps(dir string, log *slog.Logger) (known Recogniser, ports []int) {
 			}
 			cfg := regmap.Config{ID: "scan", Endpoint: address, Unit: unit, Map: m, Bus: bus, Log: slog.New(slog.DiscardHandler)}
 			if m.Role.String() == string(flex.RoleMeter) {
-				cfg.Sign = sunspec.ExportPositive // only looked at: nothing is read by it
+				cfg.Sign = sunspec.ExportPositive // only looked at
 			}
 			d, err := regmap.New(cfg)
 			if err != nil {
 				continue
 			}
-			if plate, err := d.Open(ctx); err == nil {
-				out = append(out, Match{Map: m.Name, Title: m.Title, Status: string(m.Status), Plate: plate})
+			plate, err := d.Open(ctx)
+			if err != nil {
+				continue
 			}
+			found := Match{Map: m.Name, Title: m.Title, Status: string(m.Status), Plate: plate}
+			if r, err := d.Read(ctx); err == nil && cfg.Sign == "" {
+				found.Reading = &r
+			}
+			out = append(out, found)
 		}
 		return out
 	}, ports

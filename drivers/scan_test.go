@@ -13,6 +13,7 @@ import (
 
 	"flexd/agent/flex"
 	"flexd/drivers"
+	"flexd/drivers/drivertest/makers"
 	"flexd/drivers/modbus"
 	"flexd/drivers/modbus/modbustest"
 	"flexd/drivers/sim"
@@ -211,6 +212,22 @@ func TestAProbeKnowsADeviceByItsMap(t *testing.T) {
 	}
 	if res, err = drivers.Probe(t.Context(), drivers.ProbeConfig{Address: modbustest.New(t).Addr(), Units: []uint8{1}}); err != nil || res.Problem == "" {
 		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// A device of a maker that counts its units from 3, and refuses every register
+// that it lacks, is found, read and measured, and no setting is made up.
+func TestAProbeFindsADeviceOfAnotherUnit(t *testing.T) {
+	t.Parallel()
+	at := makers.Serve(t, makers.NewSBS(time.Now, makers.SMAOptions{SoC: 60, House: 400}))
+	for _, c := range []drivers.ProbeConfig{{Address: at}, {Address: at, Units: []uint8{3}, Measure: true}} {
+		res, err := drivers.Probe(t.Context(), c)
+		if err != nil || res.Problem != "" || res.Plate.Serial != "3012345678" || res.Reading == nil || *res.Reading.Power != 400 || !slices.Equal(res.Settings, []string{"unit: 3"}) {
+			t.Errorf("%+v, %v", res, err)
+		}
+		if (res.Quirks != nil) != c.Measure || res.Unmeasured != "" {
+			t.Errorf("quirks %+v, %q", res.Quirks, res.Unmeasured)
+		}
 	}
 }
 

@@ -124,6 +124,9 @@ func probeText(w io.Writer, p drivers.ProbeResult) {
 			fmt.Fprintln(w, "  it serves one connection: nothing else may be connected while flexd runs")
 		}
 	}
+	if p.Unmeasured != "" {
+		fmt.Fprintf(w, "  how it behaves is not measured: %s\n", p.Unmeasured)
+	}
 	if len(p.Settings) > 0 {
 		fmt.Fprintf(w, "  for its configuration: %s\n", strings.Join(p.Settings, ", "))
 	}
