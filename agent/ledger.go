@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"flexd/agent/flex"
 	"flexd/store"
@@ -15,10 +16,13 @@ type ledger struct {
 	announce func()
 	note     func(flex.Changes) // what disturbs baselines
 	boundary func()             // a dispatch begins or ends
+	expect   func(flex.Changes) // what may begin at once
 }
 
 // ledger is made where it is needed, once meter is there.
-func (a *Agent) ledger() ledger { return ledger{a.db, a.announce, a.meter.Note, a.tele.Boundary} }
+func (a *Agent) ledger() ledger {
+	return ledger{a.db, a.announce, a.meter.Note, a.tele.Boundary, a.expect}
+}
 
 // OpenRecords lists the records that are not final.
 func (l ledger) OpenRecords(ctx context.Context) ([]flex.Record, error) {
@@ -32,6 +36,7 @@ func (l ledger) OwedAnswers(ctx context.Context) ([]flex.Record, error) {
 
 // Commit is the store's.
 func (l ledger) Commit(ctx context.Context, c flex.Changes) error {
+	l.expect(c)
 	err := l.DB.Commit(ctx, c)
 	if err != nil {
 		return err
@@ -53,6 +58,20 @@ func (l ledger) PutNotice(ctx context.Context, n flex.Notice, raw []byte, c flex
 		l.announce()
 	}
 	return fresh, err
+}
+
+// expectAhead is how soon an offered start must be for its devices to be made
+// ready while it is decided.
+const expectAhead = 10 * time.Second
+
+// expect tells control of starts that are offered and may begin at once.
+func (a *Agent) expect(c flex.Changes) {
+	for _, o := range c.Offers {
+		now, _ := a.wall.Now()
+		if !o.Instruction.IsStop() && o.Instruction.Window.Start.Sub(now) < expectAhead {
+			a.control.Expect(o.Ours)
+		}
+	}
 }
 
 // announce wakes the fleet connection, when there is one.

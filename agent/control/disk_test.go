@@ -297,3 +297,38 @@ func TestTheJournalGoesAlong(t *testing.T) {
 		})
 	}
 }
+
+// What may begin at once is looked at and journaled while it is decided, and
+// forgotten when it does not come.
+func TestAnExpectedDispatchFindsItsDeviceReady(t *testing.T) {
+	for _, expected := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			d, other := &device{id: "bat", lag: 20 * time.Millisecond}, &device{id: "other"}
+			r := newRig(t, nil, false, d, other)
+			r.start()
+			time.Sleep(5100 * time.Millisecond)
+			r.journal.set(func(j *journal) { j.takes = 100 * time.Millisecond })
+			if expected {
+				r.c.Expect([]flex.AssetID{asset(d)})
+			}
+			time.Sleep(700 * time.Millisecond)
+			if r.journal.open("bat") != expected || r.journal.open("other") {
+				t.Errorf("expected %v: open %v, the other one %v", expected, r.journal.open("bat"), r.journal.open("other"))
+			}
+			start := time.Now()
+			r.board.change(func(b *board) { b.running = []flex.Dispatch{wants("i1", d, 5000, start, start.Add(time.Minute))} })
+			time.Sleep(time.Second)
+			if times, _ := d.log(); len(times) == 0 || times[0].Sub(start) <= 40*time.Millisecond != expected {
+				t.Errorf("expected %v: told at %v, begun at %v", expected, times, start)
+			}
+			r.c.Expect([]flex.AssetID{asset(other)})
+			time.Sleep(expectFor - 100*time.Millisecond)
+			ready := r.journal.open("other")
+			time.Sleep(time.Second)
+			if !ready || r.journal.open("other") || len(other.applies) != 0 {
+				t.Errorf("ready %v, at the end open %v", ready, r.journal.open("other"))
+			}
+			r.kill()
+		})
+	}
+}

@@ -31,7 +31,7 @@ func TestALeaseIsRenewedWellBeforeItEnds(t *testing.T) {
 		r := newRig(t, nil, false, d)
 		r.c.cfg.Standing = func(flex.DeviceID) Standing { return Standing{Revert: tc.measured} }
 		s := r.c.byID["bat"]
-		s.plate = flex.Nameplate{Refresh: tc.refresh, Follow: tc.follow}
+		s.plate, s.reading = flex.Nameplate{Refresh: tc.refresh, Follow: tc.follow}, &flex.Reading{At: time.Now()}
 		if got := s.refreshEvery(flex.Target{Revert: tc.lease}); got != tc.want {
 			t.Errorf("%s: every %v, want %v", tc.name, got, tc.want)
 		}

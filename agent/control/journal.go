@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"flexd/agent/allocate"
 	"flexd/agent/flex"
 )
 
@@ -285,6 +286,37 @@ func (k *keeper) landed(pages []page, err error) {
 	for _, p := range pages {
 		p.of.wake()
 	}
+}
+
+// expectFor is how long a device stays ready for a dispatch that was offered.
+const expectFor = 5 * time.Second
+
+// Expect has the devices of assets looked at and journaled for a dispatch that
+// may begin at once, while it is still being decided.
+func (c *Controller) Expect(assets []flex.AssetID) {
+	holds := c.cfg.Board.Holds()
+	for _, a := range c.cfg.Assets {
+		if a.Control == allocate.Observe || !slices.Contains(assets, a.ID) || held(holds, a.ID) {
+			continue
+		}
+		for _, id := range a.Devices {
+			if s := c.byID[id]; s != nil {
+				s.expect()
+			}
+		}
+	}
+}
+
+func (s *slot) expect() {
+	if s.distrusts() {
+		return
+	}
+	s.mu.Lock()
+	if s.block == nil {
+		s.expected = time.Now().Add(expectFor)
+	}
+	s.mu.Unlock()
+	poke(s.unit.wake)
 }
 
 // uncoveredAfter is from when on a start that waits for the disk is an alarm.

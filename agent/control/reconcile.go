@@ -199,7 +199,7 @@ func (s *slot) job(ctx context.Context, release bool, fn func(context.Context)) 
 
 // next is what the device needs, and not before when; mu is held.
 func (s *slot) next(now time.Time) (action, time.Time) {
-	want, needed := s.cmd.control(), len(s.cmd.ready) > 0
+	want, needed := s.cmd.control(), len(s.cmd.ready) > 0 || now.Before(s.expected)
 	asked := want.Order != flex.OrderNone
 	switch {
 	case s.neutral:
@@ -217,7 +217,7 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 	case s.block != nil || s.entry == nil:
 		return s.nextPrepare()
 	case !asked:
-		return rest, time.Time{}
+		return rest, s.expected
 	case !s.book.covered():
 		s.c.keeper.hurry()
 		return rest, time.Time{}

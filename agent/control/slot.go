@@ -90,6 +90,7 @@ type slot struct {
 	clearing   uint64 // version of the journal that a changed cap waits for
 	clearTo    time.Time
 	journal    time.Time // when the intent was last given to the book
+	expected   time.Time // until when a dispatch may come at any moment
 	uncovered  time.Time // since when it is to be controlled, and what was found is not on disk
 	proof      flex.Proof
 	sentAt     time.Time // last write
