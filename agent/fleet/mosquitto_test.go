@@ -46,12 +46,7 @@ type mosquitto struct {
 func newMosquitto(t *testing.T, a *authority) *mosquitto {
 	t.Helper()
 	m := &mosquitto{t: t, path: mosquittoPath(t)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.addr = l.Addr().String()
-	_ = l.Close()
+	m.addr = freeAddr(t)
 	acl := "user backend\ntopic readwrite flexd/v1/#\npattern write flexd/v1/%u/up/#\npattern read flexd/v1/%u/down/#\n"
 	write(t, a.file("acl"), acl)
 	_, port, _ := net.SplitHostPort(m.addr)
@@ -66,6 +61,17 @@ func newMosquitto(t *testing.T, a *authority) *mosquitto {
 	write(t, m.conf, strings.Join(conf, "\n")+"\n")
 	t.Cleanup(m.stop)
 	return m
+}
+
+// freeAddr is one that nobody listens on.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func write(t *testing.T, path, text string) {
