@@ -20,6 +20,7 @@ import (
 	"flexd/agent/piclo"
 	"flexd/agent/preflight"
 	"flexd/agent/run"
+	"flexd/agent/siblings"
 	"flexd/agent/telemetry"
 	"flexd/agent/why"
 	"flexd/drivers"
@@ -64,7 +65,8 @@ type Agent struct {
 	webhook    *ingress.Webhook   // nil when there is no such door
 	relay      *ingress.RelayDoor // nil when there is no such door
 	poller     *ingress.Poller
-	fleet      *fleet.Fleet // nil when there is no broker
+	fleet      *fleet.Fleet    // nil when there is no broker
+	siblings   *siblings.Watch // nil without a group
 	checks     *preflight.Runner
 	tele       *telemetry.Log
 	page       *local.Page // nil when off

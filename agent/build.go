@@ -106,6 +106,9 @@ func (a *Agent) buildFleet() error {
 	if a.relay != nil {
 		conf.Relay, conf.Shared = a.relay, a.conf.cfg.Ingress.Relay.Shared
 	}
+	if a.siblings = watchSiblings(a); a.siblings != nil {
+		conf.Siblings, conf.Group = a.siblings, m.Group
+	}
 	a.fleet = fleet.New(conf)
 	return nil
 }
@@ -146,6 +149,9 @@ func (a *Agent) buildGroup() {
 	}
 	if a.fleet != nil {
 		g.Auxiliary(a.fleet)
+		if a.siblings != nil {
+			g.Auxiliary(run.Func(a.siblings.Name(), a.siblings.Run))
+		}
 	}
 	if a.page != nil {
 		g.Auxiliary(a.page)

@@ -22,6 +22,7 @@ import (
 	"flexd/agent/meter"
 	"flexd/agent/preflight"
 	"flexd/agent/run"
+	"flexd/agent/siblings"
 	"flexd/agent/telemetry"
 	"flexd/store"
 )
@@ -65,7 +66,7 @@ func items(commissioning bool) []health.Item {
 		{Code: allocate.AlarmMeterSign, Severity: health.Alarm, Title: "The site meter moves the wrong way"},
 		{Code: allocate.AlarmMeterLost, Severity: health.Alarm, Title: "An asset is controlled without its meter"},
 	}
-	return slices.Concat(own, sharedItems, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning), preflight.Items(), telemetry.Items())
+	return slices.Concat(own, sharedItems, intake.Items, ingress.Items, dispatch.Items(), control.Items(), clock.Items(), meter.Items(), commission.Items(commissioning), preflight.Items(), telemetry.Items(), siblings.Items)
 }
 
 // openStore opens the state of a data folder.

@@ -176,7 +176,8 @@ type MQTT struct {
 	CA, Cert, Key Secret
 	Insecure      bool
 	Telemetry     time.Duration
-	BackendAcks   bool // outbox rows wait for down/ack instead of PUBACK
+	Group         string // of sites that share contracts: they compare their shares; "": none
+	BackendAcks   bool   // outbox rows wait for down/ack instead of PUBACK
 }
 
 // Clock is how the wall clock is checked, besides by the kernel's word.

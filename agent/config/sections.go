@@ -51,7 +51,7 @@ func (b builder) mqtt(v value) *MQTT {
 	if !v.given() {
 		return nil
 	}
-	o := v.object("broker", "ca", "cert", "key", "insecure", "telemetry", "acknowledge")
+	o := v.object("broker", "ca", "cert", "key", "insecure", "telemetry", "acknowledge", "group")
 	m := &MQTT{
 		Broker:      o.get("broker").required("write mqtts://HOST:8883"),
 		CA:          b.secret(o.get("ca"), false),
@@ -62,6 +62,11 @@ func (b builder) mqtt(v value) *MQTT {
 		BackendAcks: o.get("acknowledge").choice("broker", []string{"broker", "backend"}) == "backend",
 	}
 	b.url(o.get("broker"), "mqtts", "mqtt", m.Insecure)
+	if g := o.get("group"); g.given() {
+		if m.Group = g.text(); !siteWord.MatchString(m.Group) {
+			g.problem("write 1 to 36 of a-z 0-9 -", "is not a plain name")
+		}
+	}
 	if m.Cert.None() != m.Key.None() {
 		v.problem("give both cert and key", "has only one of cert and key")
 	}

@@ -66,6 +66,9 @@ func (s *session) take(m mqtt.Message) {
 		s.envelopes.add(m, s.cancel)
 		return
 	}
+	if s.overheard(m) {
+		return
+	}
 	select {
 	case s.requests <- m:
 	default:

@@ -50,6 +50,10 @@ type Config struct {
 	CertAt    func() time.Time // when the broker's certificate is judged; nil: now
 	Log       *slog.Logger
 
+	// Siblings compares what sites of one group go by; nil: it is in none.
+	Siblings Siblings
+	Group    string
+
 	// Relay takes what relays publish; nil: down/relay is answered as
 	// unsupported. Shared names a topic of several sites to listen to as well.
 	Relay  Relay
@@ -64,6 +68,13 @@ type Config struct {
 type Relay interface {
 	Take(ctx context.Context, payload []byte) error
 	Missed(why string)
+}
+
+// Siblings tells the group something about this site, nil for nothing now, and
+// hears what another one tells. Neither blocks.
+type Siblings interface {
+	Say() []byte
+	Hear(site string, payload []byte)
 }
 
 // Status tells how the session is doing.

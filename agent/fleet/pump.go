@@ -99,6 +99,7 @@ func (p *pump) run(ctx context.Context) error {
 			p.look()
 		case <-state.C:
 			p.refreshState()
+			p.tellGroup()
 		case <-birth.C:
 			p.refreshBirth()
 		}

@@ -184,7 +184,12 @@ func (s *session) announce(ctx context.Context) (*pump, error) {
 		filters = append(filters, SharedTopic(s.f.cfg.Shared))
 	}
 	for _, filter := range filters {
-		if err := s.subscribe(ctx, filter); err != nil {
+		if err := s.subscribe(ctx, filter, 1); err != nil {
+			return nil, err
+		}
+	}
+	if s.f.cfg.Siblings != nil {
+		if err := s.subscribe(ctx, GroupTopic(s.f.cfg.Group, "+"), 0); err != nil {
 			return nil, err
 		}
 	}
@@ -192,8 +197,8 @@ func (s *session) announce(ctx context.Context) (*pump, error) {
 }
 
 // subscribe asks for one filter at a time, so that an answer has one code.
-func (s *session) subscribe(ctx context.Context, filter string) error {
-	token := s.client.Subscribe(filter, 1, nil)
+func (s *session) subscribe(ctx context.Context, filter string, qos byte) error {
+	token := s.client.Subscribe(filter, qos, nil)
 	if err := s.await(ctx, token); err != nil {
 		return fmt.Errorf("cannot subscribe to %s: %w", filter, err)
 	}

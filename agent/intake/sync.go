@@ -23,7 +23,7 @@ const (
 	syncTimeout   = 2 * time.Minute
 	syncGap       = 10 * time.Second // between two, whoever asks
 	syncConfirm   = time.Minute      // look again for a contract that vanished
-	detailEvery   = time.Hour        // competitions and assets of known contracts
+	detailEvery   = 4                // synchronisations: competitions and assets of known contracts
 	alarmFailures = 3
 	maxDetails    = 10000 // remembered as fetched
 )
@@ -40,6 +40,10 @@ type SyncBook interface {
 	Catalogue
 	Commit(ctx context.Context, ch flex.Changes) error
 }
+
+// Spread is by how much two sites that synchronise so often may differ for no
+// other reason than that one asked the market before the other.
+func Spread(every time.Duration) time.Duration { return (detailEvery + 2) * every }
 
 // SyncConfig is what a Sync needs. Every is 15 minutes when zero. Region tells
 // whose bank holidays count for an operator's contracts; it may be nil.
@@ -319,7 +323,7 @@ func (s *Sync) details(ctx context.Context, have catalogue, listed, fresh []flex
 // due tells whether a detail is to be fetched.
 func (s *Sync) due(key string, changed bool) bool {
 	at, known := s.detailed[key]
-	return changed || !known || time.Since(at) > detailEvery
+	return changed || !known || time.Since(at) > detailEvery*s.cfg.Every
 }
 
 // competition fetches one competition into the changes when it is new.

@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"agent/control":              {"agent/allocate"},
 	"agent/commission":           {"agent/trust"},
 	"agent/fleet":                {},
+	"agent/siblings":             {},
 	"agent/preflight":            {"agent/allocate"}, // the site as the planner sees it
 	"agent/local":                {},
 	"agent/meter":                {},
