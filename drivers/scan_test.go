@@ -221,13 +221,16 @@ func TestAProbeFindsADeviceOfAnotherUnit(t *testing.T) {
 	t.Parallel()
 	at := makers.Serve(t, makers.NewSBS(time.Now, makers.SMAOptions{SoC: 60, House: 400}))
 	for _, c := range []drivers.ProbeConfig{{Address: at}, {Address: at, Units: []uint8{3}, Measure: true}} {
-		res, err := drivers.Probe(t.Context(), c)
-		if err != nil || res.Problem != "" || res.Plate.Serial != "3012345678" || res.Reading == nil || *res.Reading.Power != 400 || !slices.Equal(res.Settings, []string{"unit: 3"}) {
-			t.Errorf("%+v, %v", res, err)
-		}
-		if (res.Quirks != nil) != c.Measure || res.Unmeasured != "" {
-			t.Errorf("quirks %+v, %q", res.Quirks, res.Unmeasured)
-		}
+		t.Run(fmt.Sprintf("units %v", c.Units), func(t *testing.T) {
+			t.Parallel()
+			res, err := drivers.Probe(t.Context(), c)
+			if err != nil || res.Problem != "" || res.Plate.Serial != "3012345678" || res.Reading == nil || *res.Reading.Power != 400 || !slices.Equal(res.Settings, []string{"unit: 3"}) {
+				t.Errorf("%+v, %v", res, err)
+			}
+			if (res.Quirks != nil) != c.Measure || res.Unmeasured != "" {
+				t.Errorf("quirks %+v, %q", res.Quirks, res.Unmeasured)
+			}
+		})
 	}
 }
 
