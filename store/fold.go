@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -28,7 +29,7 @@ func (db *DB) foldEvents(tx *bbolt.Tx, now flex.Stamp) error {
 	if b == nil || b.Stats().KeyN-countUpto(b, sent) <= db.mostEvents() {
 		return nil
 	}
-	if err := deleteUpto(tx, flex.StreamEvent, sent); err != nil {
+	if _, err := deleteUpto(tx, flex.StreamEvent, sent, math.MaxInt); err != nil {
 		return err
 	}
 	kept, err := foldSame(db, b)

@@ -246,9 +246,11 @@ func (db *DB) Lost() bool { return db.lost }
 // Close deletes what is sent and gives the file back; further calls fail.
 func (db *DB) Close() error {
 	db.once.Do(func() {
-		if do, _ := db.outbox.deletion(); do != nil {
-			if v := db.transact([]*call{do}); v.err != nil {
+		for do, told := db.outbox.deletion(); do != nil; do, told = db.outbox.deletion() {
+			v := db.transact([]*call{do})
+			if told(v.err); v.err != nil {
 				db.log.Warn("messages that were sent will be sent again", "error", v.err)
+				break
 			}
 		}
 		db.err = db.bolt.Close()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -61,8 +62,12 @@ const doneWithin = 3 * time.Second
 type outbox struct {
 	mu    sync.Mutex
 	upto  map[flex.Stream]uint64
+	rest  bool // more than one change deletes is done
 	timer *time.Timer
 }
+
+// doneMost is how many messages one change deletes: others wait for it.
+const doneMost = 256
 
 func (o *outbox) done(stream flex.Stream) uint64 {
 	o.mu.Lock()
@@ -78,11 +83,15 @@ func (o *outbox) deletion() (*call, func(error)) {
 		return nil, nil
 	}
 	upto := maps.Clone(o.upto)
+	rest := false
 	fn := func(tx *bbolt.Tx) error {
+		rest = false
 		for stream, n := range upto {
-			if err := deleteUpto(tx, stream, n); err != nil {
+			deleted, err := deleteUpto(tx, stream, n, doneMost)
+			if err != nil {
 				return err
 			}
+			rest = rest || deleted == doneMost
 		}
 		return nil
 	}
@@ -92,16 +101,31 @@ func (o *outbox) deletion() (*call, func(error)) {
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
+		if o.rest = rest; rest {
+			return
+		}
 		maps.DeleteFunc(o.upto, func(stream flex.Stream, n uint64) bool { return n == upto[stream] })
 	}
 }
 
-func deleteUpto(tx *bbolt.Tx, stream flex.Stream, upto uint64) error {
+// deleteUpto deletes at most so many, the lowest first. Keys are collected
+// first: a cursor is not to be trusted while its bucket changes.
+func deleteUpto(tx *bbolt.Tx, stream flex.Stream, upto uint64, most int) (deleted int, err error) {
 	b := tx.Bucket(bOutbox).Bucket([]byte(stream))
 	if b == nil {
-		return nil
+		return 0, nil
 	}
-	return deleteWhile(b, func(k, _ []byte) bool { return binary.BigEndian.Uint64(k) <= upto })
+	var keys [][]byte
+	c := b.Cursor()
+	for k, _ := c.First(); k != nil && len(keys) < most && binary.BigEndian.Uint64(k) <= upto; k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	for _, k := range keys {
+		if err := b.Delete(k); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), nil
 }
 
 func countUpto(b *bbolt.Bucket, upto uint64) (n int) {
@@ -134,8 +158,12 @@ func (o *outbox) settle(db *DB) {
 
 // wait has what is done deleted soon; mu is held.
 func (o *outbox) wait(db *DB) {
+	within := doneWithin
+	if o.rest {
+		within = slicePause
+	}
 	if o.timer == nil {
-		o.timer = time.AfterFunc(doneWithin, func() { o.settle(db) })
+		o.timer = time.AfterFunc(within, func() { o.settle(db) })
 	}
 }
 
@@ -210,20 +238,4 @@ func (db *DB) Waiting(stream flex.Stream) (int, error) {
 		return nil
 	})
 	return n, err
-}
-
-// deleteWhile deletes from the lowest key on. Keys are collected first: a
-// cursor is not to be trusted while its bucket changes.
-func deleteWhile(b *bbolt.Bucket, old func(k, v []byte) bool) error {
-	var keys [][]byte
-	c := b.Cursor()
-	for k, v := c.First(); k != nil && old(k, v); k, v = c.Next() {
-		keys = append(keys, append([]byte(nil), k...))
-	}
-	for _, k := range keys {
-		if err := b.Delete(k); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -121,3 +121,37 @@ func TestSentEventsAreNotCountedAsFolded(t *testing.T) {
 		t.Errorf("%v, %d of %d wait, the last %s", err, len(head), db.mostEvents(), head[len(head)-1].Body)
 	}
 }
+
+// Much that was sent is deleted in portions: whoever commits waits for no more.
+func TestMuchThatIsSentGoesInPortions(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		db := mustOpen(t, state(t))
+		many := flex.Changes{}
+		for range 2*doneMost + 10 {
+			many.Outbox = append(many.Outbox, flex.Message{Stream: flex.StreamAck, Body: []byte(`{}`)})
+		}
+		commit(t, db, many)
+		done(t, db, flex.StreamAck, 1<<62)
+		for _, left := range []int{doneMost + 11, 12, 3} {
+			acks(t, db, 1)
+			if rows, _ := stored(t, db, flex.StreamAck); rows != left {
+				t.Errorf("%d rows, want %d", rows, left)
+			}
+		}
+		many.Outbox = many.Outbox[:2*doneMost]
+		commit(t, db, many)
+		done(t, db, flex.StreamAck, 1<<62)
+		time.Sleep(doneWithin + 100*time.Millisecond)
+		if rows, _ := stored(t, db, flex.StreamAck); rows != 0 {
+			t.Errorf("%d rows", rows)
+		}
+		commit(t, db, many)
+		done(t, db, flex.StreamAck, 1<<62)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if rows, _ := stored(t, mustOpen(t, db.path), flex.StreamAck); rows != 0 {
+			t.Errorf("%d rows after closing", rows)
+		}
+	})
+}

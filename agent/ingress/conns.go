@@ -18,7 +18,8 @@ const slowRead = time.Second
 // connection that has been idle or sending longest: so neither sleepers nor
 // slow bodies keep the quick out. A request that has arrived whole is never
 // given up for another; when there are only such, the new connection is closed
-// at once.
+// at once. A source that has its share already is let in to be told so, half as
+// many times again.
 type crowd struct {
 	limit     int
 	perSource int                      // an address of one sender may not take every place
@@ -43,6 +44,7 @@ type guest struct {
 	state  stage
 	since  time.Time
 	large  bool // its body takes one of the places for large ones
+	over   bool // beyond its source's share: it is only told so
 }
 
 func newCrowd(limit int, shared func(remote string) bool) *crowd {
@@ -93,6 +95,15 @@ func (c *crowd) move(conn net.Conn, to stage) {
 	}
 }
 
+// over tells whether the request's source has its share of connections already.
+func (c *crowd) over(ctx context.Context) bool {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.conns[conn]
+	return g != nil && g.over
+}
+
 // grow takes a place for a large body. When all are taken, the one that has
 // been sending longest loses its own.
 func (c *crowd) grow(ctx context.Context) {
@@ -135,7 +146,8 @@ func drop(conn net.Conn) {
 func (c *crowd) enter(conn net.Conn) (leave net.Conn) {
 	remote := conn.RemoteAddr().String()
 	_, source := sourceOf(remote)
-	if c.count[source] >= c.perSource && !c.shared(remote) {
+	over := c.count[source] >= c.perSource && !c.shared(remote)
+	if over && (c.count[source] >= c.perSource*3/2 || len(c.conns) >= c.limit) {
 		return conn
 	}
 	if len(c.conns) >= c.limit {
@@ -144,7 +156,7 @@ func (c *crowd) enter(conn net.Conn) (leave net.Conn) {
 		}
 		c.exit(leave)
 	}
-	c.conns[conn] = &guest{source: source, since: time.Now()}
+	c.conns[conn] = &guest{source: source, since: time.Now(), over: over}
 	c.count[source]++
 	return leave
 }

@@ -84,6 +84,49 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 	}
 }
 
+// A source that has its share of connections is told so, up to half as many
+// times again, and not cut.
+func TestASourceWithItsShareIsToldSo(t *testing.T) {
+	held := &fakeIntake{hold: make(chan struct{})}
+	w, _ := open(t, held, func(c *WebhookConfig) { c.MaxConns = 16 })
+	w.crowd.shared = func(string) bool { return false }
+	post := func() int {
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Post("http://"+w.Addr().String()+"/webhooks/piclo", "text/plain", strings.NewReader("x"))
+		if err != nil {
+			return 0
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	share := make(chan int, 8)
+	for range cap(share) {
+		go func() { share <- post() }()
+	}
+	for deadline := time.Now().Add(5 * time.Second); w.crowd.at(handled) < cap(share) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	for i := range 8 {
+		if got := post(); got != http.StatusServiceUnavailable {
+			t.Errorf("connection %d: %d", cap(share)+i+1, got)
+		}
+	}
+	for range 4 {
+		begin(t, w, "POST /webhooks/piclo HTTP/1.1\r\nHo")
+	}
+	for deadline := time.Now().Add(5 * time.Second); w.crowd.at(reading)+w.crowd.at(idle) < 4 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if got := post(); got != 0 {
+		t.Errorf("beyond that: %d", got)
+	}
+	close(held.hold)
+	for range cap(share) {
+		if got := <-share; got != http.StatusAccepted {
+			t.Errorf("within the share: %d", got)
+		}
+	}
+}
+
 // The few places for large bodies are not kept by who sends slowly, and a small
 // body of unknown length needs none.
 func TestSlowLargeBodiesMakeRoom(t *testing.T) {

@@ -29,6 +29,10 @@ func (w *Webhook) serve(rw http.ResponseWriter, r *http.Request) {
 		refuse(rw, answer{status: http.StatusTooManyRequests, retry: time.Second, text: "too many notifications from here were not authentic"})
 		return
 	}
+	if w.crowd.over(r.Context()) {
+		refuse(rw, answer{status: http.StatusServiceUnavailable, retry: retrySoon, text: "too many connections from here at once"})
+		return
+	}
 	if a, ok := w.admit(r, received); !ok {
 		refuse(rw, a)
 		return
