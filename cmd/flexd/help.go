@@ -1,11 +1,38 @@
 package main
 
 import (
+	"embed"
 	"flag"
 	"fmt"
 	"io"
 	"strings"
 )
+
+// topics are what a person reads beside the commands, one file each.
+//
+//go:embed help/*.md
+var topics embed.FS
+
+// topic is the text of one, and whether there is one of that name.
+func topic(name string) (text string, ok bool) {
+	raw, err := topics.ReadFile("help/" + name + ".md")
+	return string(raw), err == nil
+}
+
+// topicList is every topic with its title.
+func topicList() (names, titles []string) {
+	files, err := topics.ReadDir("help")
+	if err != nil {
+		return nil, nil // it is embedded
+	}
+	for _, f := range files {
+		name := strings.TrimSuffix(f.Name(), ".md")
+		text, _ := topic(name)
+		title, _, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
+		names, titles = append(names, name), append(titles, title)
+	}
+	return names, titles
+}
 
 // overview lists the commands.
 func overview(w io.Writer) {
@@ -18,9 +45,14 @@ Usage: flexd COMMAND [flags] [arguments]
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-14s %s\n", c.name, c.short)
 	}
+	fmt.Fprint(w, "\nTopics:\n\n")
+	names, titles := topicList()
+	for i, name := range names {
+		fmt.Fprintf(w, "  %-14s %s\n", name, titles[i])
+	}
 	fmt.Fprint(w, `
-`+"`flexd help COMMAND`"+` shows a command's flags and examples. Try `+"`flexd demo`"+` first:
-it needs no account and no hardware.
+`+"`flexd help NAME`"+` shows a command's flags and examples, or a topic. Try
+`+"`flexd demo`"+` first: it needs no account and no hardware.
 
 With --json an error is JSON on standard output as well: error, reason, exit;
 --verbose adds the whole chain of an error, which is in the log too.
@@ -30,20 +62,29 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 agent not running, 4 refused,
 `)
 }
 
-// help prints the overview or one command's help.
+// help prints the overview, or what there is of a name: a command's help, a
+// topic, or both.
 func help(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		overview(stdout)
 		return exitDone
 	}
+	text, found := topic(args[0])
 	for _, c := range commands() {
 		if c.name == args[0] {
 			c.help(stdout)
-			return exitDone
+			if found {
+				fmt.Fprintln(stdout)
+			}
+			found = true
 		}
 	}
-	fmt.Fprintf(stderr, "flexd: there is no command %q; `flexd help` lists them\n", args[0])
-	return exitUsage
+	if !found {
+		fmt.Fprintf(stderr, "flexd: there is no command or topic %q; `flexd help` lists them\n", args[0])
+		return exitUsage
+	}
+	fmt.Fprint(stdout, text)
+	return exitDone
 }
 
 // help prints what the command does, its flags and examples.
