@@ -39,7 +39,6 @@ func (w whyShelf) Append(ctx context.Context, at time.Time, blobs [][]byte) erro
 // Read gives the batches since an instant.
 func (w whyShelf) Read(ctx context.Context, since time.Time) ([][]byte, error) {
 	const few = 64
-	defer w.db.GiveBack()
 	var out [][]byte
 	for below := uint64(math.MaxUint64); ; {
 		rows, err := w.db.Down(ctx, below, 0, few)

@@ -60,7 +60,6 @@ func EachOf(ctx context.Context, ring *series.DB, q Query, log *slog.Logger, fn 
 // writes, which would keep the file from using its pages again.
 func each(ctx context.Context, ring *series.DB, upto uint64, q Query, log *slog.Logger, fn func(Sample) error) error {
 	const few = 16
-	defer ring.GiveBack()
 	for seq := uint64(0); ; {
 		rows, err := ring.From(ctx, seq, few)
 		if err != nil || len(rows) == 0 {

@@ -34,6 +34,7 @@ func (db *DB) From(ctx context.Context, seq uint64, n int) ([]Row, error) {
 		}
 		return nil
 	})
+	db.touched(out)
 	return out, err
 }
 
@@ -67,6 +68,7 @@ func (db *DB) Down(ctx context.Context, seq, low uint64, n int) ([]Row, error) {
 		}
 		return nil
 	})
+	db.touched(out)
 	return out, err
 }
 
@@ -128,6 +130,21 @@ func (db *DB) Mark(name string) (out []byte, err error) {
 	return out, err
 }
 
+// giveBackAfter is how much is read before pages are given back.
+const giveBackAfter = 1 << 20
+
+// touched counts what was read.
+func (db *DB) touched(rows []Row) {
+	n := int64(0)
+	for _, r := range rows {
+		n += cost(len(r.Blob))
+	}
+	if db.read.Add(n) >= giveBackAfter {
+		db.read.Store(0)
+		db.giveBack()
+	}
+}
+
 // giveBack lets go of the mapping's pages, which count as ours until the kernel
 // wants them back. What is read again is read from the kernel's cache.
 func (db *DB) giveBack() {
@@ -145,6 +162,3 @@ func (db *DB) giveBack() {
 		})
 	})
 }
-
-// GiveBack is for who has read much.
-func (db *DB) GiveBack() { db.giveBack() }

@@ -22,8 +22,11 @@ var (
 
 var keyClosed = []byte("closed") // 8 bytes of the last number + the run that closed it
 
-// cellSize lets two cells with their keys and heads fill a page.
-const cellSize = 2000
+// cellSize lets so many cells with their keys and heads fill a page.
+const (
+	cellSize  = 480
+	cellsPage = 8
+)
 
 // headSize is that of a row's first cell: version, time, length, checksum.
 const headSize = 1 + 8 + 4 + 4
@@ -33,7 +36,7 @@ const rowVersion = 1
 // cost is what a row takes of the file, on whole pages.
 func cost(blob int) int64 {
 	cells := (headSize + blob + cellSize - 1) / cellSize
-	return int64((cells + 1) / 2 * pageSize)
+	return int64((cells + cellsPage - 1) / cellsPage * pageSize)
 }
 
 func rowKey(seq uint64, cell int) []byte {

@@ -6,9 +6,9 @@
 // upwards or downwards, until the oldest make room for the newest. What is kept
 // does not depend on who has read it.
 //
-// A row lies in cells of about half a page, two to a page: pages are whole, no
-// run of pages is ever needed in a row, and what a row costs is what it frees
-// later. A file that is proven damaged is made anew: nothing here is precious,
+// A row lies in cells, eight to a page: no run of pages is ever needed in a
+// row, hardly a byte of a page is left empty, and what a row costs is what it
+// frees later. A file that is proven damaged is made anew: nothing here is precious,
 // and nothing here may take the state file down with it.
 package series
 
@@ -78,6 +78,7 @@ type DB struct {
 	seq     uint64 // last number that was given; writing is held
 	epoch   string
 	written atomic.Int64
+	read    atomic.Int64 // bytes since pages of the mapping were given back
 }
 
 // Open opens or makes the file. A file that is proven damaged is deleted and
@@ -101,6 +102,7 @@ func Open(path string, o Options) (*DB, error) {
 	if err := db.takeUp(); err != nil {
 		return nil, errors.Join(err, db.bolt.Close())
 	}
+	db.giveBack()
 	return db, nil
 }
 
@@ -122,7 +124,7 @@ func open(path string, maxSize int) (b *bbolt.DB, err error) {
 		return nil, err
 	}
 	err = guarded(func() (err error) {
-		b, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, PageSize: pageSize, NoFreelistSync: true,
+		b, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, PageSize: pageSize,
 			FreelistType: bbolt.FreelistMapType, MaxSize: max(maxSize, fileSize(path))})
 		if err != nil {
 			return judge(err)

@@ -361,7 +361,7 @@ func TestAFileThatIsCutShortWhileItIsOpenIsMadeAnew(t *testing.T) {
 	path, _ := filled(t)
 	db := mustOpen(t, path, Options{})
 	epoch, seq := db.Next()
-	db.GiveBack()
+	db.giveBack()
 	if err := os.Truncate(path, 3*pageSize); err != nil {
 		t.Fatal(err)
 	}
