@@ -28,11 +28,11 @@ test-deps: ## install the foreign parts that the whole-path tests use, where pos
 RACE = $$(if command -v gcc >/dev/null; then echo -race; elif [ -n "$$CI" ]; then echo -race; else echo "no C compiler: running without the race detector" >&2; fi)
 
 test: test-deps ## run every test, with the race detector
-	@GO="$(GO)" ./scripts/test.sh $(RACE) -shuffle=on -count=1 -parallel 4 -timeout 15m ./...
+	@GO="$(GO)" ./scripts/test.sh $(RACE) -shuffle=on -count=1 -parallel 4 -timeout 15m
 
 test-long: export FLEXD_LONG = 1
 test-long: ## run every test in its full amount: longer bursts, more random cases
-	@GO="$(GO)" ./scripts/test.sh -shuffle=on -count=1 -parallel 4 -timeout 60m ./...
+	@GO="$(GO)" ./scripts/test.sh -shuffle=on -count=1 -parallel 4 -timeout 60m
 
 lint: ## formatting, vet, staticcheck, exhaustive switches, shell scripts
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

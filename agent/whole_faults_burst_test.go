@@ -274,6 +274,7 @@ func TestTenThousandInstructionsInOneReply(t *testing.T) {
 		{fmt.Sprintf("%d for us", many), "every one is scheduled, the first acts at its second", many},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // beside the other of them alone
 			t.Logf("catalogue | 10,000 instructions in one reply, %s | one notification points to 10,000 instructions | %s; memory stays under 64 MB", c.name, c.outcome)
 			tenThousand(t, c.ours)
 		})

@@ -292,7 +292,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// These tests wait for windows to pass, they do not compute: more of them
 	// at a time than there are processors.
-	err := flag.Set("test.parallel", "6")
+	err := flag.Set("test.parallel", "10")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -82,6 +82,7 @@ func TestDevicesAtOneAddressShareOneConnection(t *testing.T) {
 }
 
 func TestAProbeTellsWhatItFindsAndWritesNothing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		add    func(*sim.Plant) (*sim.Device, error)

@@ -100,6 +100,7 @@ func field(t *testing.T) (battery *sim.Server, known, unknown *modbustest.Server
 }
 
 func TestAScanFindsWhatIsThere(t *testing.T) {
+	t.Parallel()
 	battery, known, unknown, closed := field(t)
 	var mu sync.Mutex
 	seen := 0
@@ -204,6 +205,7 @@ func TestAProbeMeasuresHowADeviceBehaves(t *testing.T) {
 }
 
 func TestAProbeKnowsADeviceByItsMap(t *testing.T) {
+	t.Parallel()
 	server := modbustest.New(t)
 	server.Set(11, 1744)
 	res, err := drivers.Probe(t.Context(), drivers.ProbeConfig{Address: server.Addr(), Units: []uint8{1}, Measure: true})

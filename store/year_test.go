@@ -13,13 +13,14 @@ import (
 	"go.etcd.io/bbolt"
 
 	"flexd/agent/flex"
+	"flexd/longtest"
 )
 
 // A year passes through the store: what it costs at the end is what it cost at
 // the beginning. FLEXD_YEAR=100000 sets how many instructions (a tenth as many
 // contracts); the figures count for that number, on a machine at rest.
 func TestAYearPassesThrough(t *testing.T) {
-	many, judged := 1500, false
+	many, judged := longtest.Pick(500, 1500), false
 	if n, err := strconv.Atoi(os.Getenv("FLEXD_YEAR")); err == nil {
 		many, judged = n, true
 	}

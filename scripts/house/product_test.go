@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	"systemd":                    {"-"},
 	"scripts/house":              {"-"},
 	"scripts/mutate":             {"-"},
+	"scripts/rooms":              {"-"},
 	"longtest":                   {"-"}, // tests alone
 }
 
@@ -65,7 +66,7 @@ var fences = map[string][]string{
 	"github.com/golang-jwt/jwt/v5":        {"agent/trust", "agent/demo"},
 	"github.com/mochi-mqtt/server/v2":     {"agent/demo"},
 	"go.yaml.in/yaml/v3":                  {"agent/config", "agent/piclo", "drivers/regmap", "agent/relay"},
-	"os/exec":                             {"drivers/drivertest/foreign", "scripts/mutate"}, // tests alone
+	"os/exec":                             {"drivers/drivertest/foreign", "scripts/mutate", "scripts/rooms"}, // tests alone
 }
 
 // uses keeps what opens a door, or ends the process, in few places.
@@ -74,7 +75,7 @@ var uses = map[string][]string{
 	"net.ListenConfig":        {"agent/local"},
 	"net/http.Server":         {"agent/ingress", "agent/local", "agent/relay", "agent/demo"},
 	"net/http.ListenAndServe": {},
-	"os.Exit":                 {"cmd/flexd/main.go", "scripts/mutate/main.go"},
+	"os.Exit":                 {"cmd/flexd/main.go", "scripts/mutate/main.go", "scripts/rooms/main.go"},
 }
 
 // timeless rooms and files take the instant as a parameter.
