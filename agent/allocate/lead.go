@@ -37,16 +37,16 @@ func (w *work) early() {
 // its devices is so slow that it must be told now. Where something runs, the
 // devices are under way: two powers would add up.
 func (w *work) of(a *Asset) (ds []flex.Dispatch, ahead time.Duration) {
-	w.lists.wants = naming(w.lists.wants[:0], w.wants, a.ID)
+	w.lists.wants = naming(w.lists.wants[:0], w.wants, a.ID, w.in.Now)
 	if len(w.lists.wants) > 0 {
 		return w.lists.wants, 0
 	}
-	w.lists.coming = naming(w.lists.coming[:0], w.coming, a.ID)
+	start := firstStart(w.coming, a.ID)
+	w.lists.coming = naming(w.lists.coming[:0], w.coming, a.ID, start)
 	ds = w.lists.coming
 	if len(ds) == 0 {
 		return nil, 0
 	}
-	start := ds[0].Window.Start
 	ds = slices.DeleteFunc(ds, func(d flex.Dispatch) bool { return !d.Window.Start.Equal(start) })
 	ahead = start.Sub(w.in.Now)
 	for _, id := range a.Devices {
@@ -57,13 +57,32 @@ func (w *work) of(a *Asset) (ds []flex.Dispatch, ahead time.Duration) {
 	return nil, 0
 }
 
-func naming(out, ds []flex.Dispatch, id flex.AssetID) []flex.Dispatch {
+// naming are those that the asset is driven for at an instant: of those that
+// name it, what none outranks.
+func naming(out, ds []flex.Dispatch, id flex.AssetID, at time.Time) []flex.Dispatch {
 	for _, d := range ds {
-		if slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == id }) {
+		if !names(d, id) {
+			continue
+		}
+		if _, waits := d.Outranking(ds, id, at); !waits {
 			out = append(out, d)
 		}
 	}
 	return out
+}
+
+func names(d flex.Dispatch, id flex.AssetID) bool {
+	return slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == id })
+}
+
+// firstStart is when the first of those that name the asset begins.
+func firstStart(ds []flex.Dispatch, id flex.AssetID) time.Time {
+	for _, d := range ds { // by start
+		if names(d, id) {
+			return d.Window.Start
+		}
+	}
+	return time.Time{}
 }
 
 // onlyDue takes the target back from the devices whose lead has not come.

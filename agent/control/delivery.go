@@ -55,8 +55,14 @@ func (c *Controller) judgeAssets(in allocate.Input, plan allocate.Plan) {
 		var asked flex.Watts
 		ds := c.desk.asked[:0]
 		for _, d := range in.Dispatches {
+			if !d.Wants(in.Now) {
+				continue
+			}
+			if _, waits := d.Outranking(in.Dispatches, a.ID, in.Now); waits {
+				continue
+			}
 			for _, sh := range d.Shares {
-				if sh.Asset == a.ID && d.Wants(in.Now) {
+				if sh.Asset == a.ID {
 					asked += sh.Power
 					ds = append(ds, d)
 				}

@@ -21,7 +21,7 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 	sums := map[flex.InstructionID]*account{}
 	for _, d := range running {
 		sums[d.ID] = &account{short: short[d.ID], wants: d.Wants(now), shares: d.Shares}
-		c.local(sums[d.ID], d, holds)
+		c.local(sums[d.ID], d, running, holds, now)
 	}
 	for _, s := range c.slots {
 		s.account(sums)
@@ -40,7 +40,7 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 	for id, a := range sums {
 		a.missing = a.missing || a.wants && c.missingOf(id)
 		p := a.close()
-		if met, all := c.metBy(a.shares); all && !p.DeliverAt.IsZero() {
+		if met, all := c.metBy(a.shares); all && !p.DeliverAt.IsZero() && p.Outranked == "" {
 			p.DeliverAt = later(p.DeliverAt, met)
 		} else {
 			p.DeliverAt = time.Time{} // what was told is given, and less was told than asked
@@ -52,9 +52,16 @@ func (c *Controller) Progress() map[flex.InstructionID]flex.Progress {
 }
 
 // local fills in what the site itself lays down.
-func (c *Controller) local(a *account, d flex.Dispatch, holds []flex.Hold) {
+func (c *Controller) local(a *account, d flex.Dispatch, running []flex.Dispatch, holds []flex.Hold, now time.Time) {
 	if !a.wants {
 		return
+	}
+	outranked := func(as allocate.Asset) bool {
+		by, waits := d.Outranking(running, as.ID, now)
+		if waits {
+			a.p.Outranked = by.ID
+		}
+		return waits
 	}
 	assets, observed := 0, 0
 	for _, as := range c.cfg.Assets {
@@ -65,10 +72,12 @@ func (c *Controller) local(a *account, d flex.Dispatch, holds []flex.Hold) {
 		if as.Control == allocate.Observe {
 			observed++
 		}
-		a.p.Overridden = a.p.Overridden || held(holds, as.ID)
+		a.p.Overridden = a.p.Overridden || held(holds, as.ID) || outranked(as)
 	}
 	a.p.Observed = assets > 0 && observed == assets
-	a.devices = c.devicesOf(d, func(as allocate.Asset) bool { return as.Control != allocate.Observe && !held(holds, as.ID) })
+	a.devices = c.devicesOf(d, func(as allocate.Asset) bool {
+		return as.Control != allocate.Observe && !held(holds, as.ID) && !outranked(as)
+	})
 }
 
 // account sums one dispatch over its devices.

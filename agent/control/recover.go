@@ -95,7 +95,8 @@ func (c *Controller) wanting(id flex.DeviceID, running []flex.Dispatch, holds []
 	var out []flex.InstructionID
 	for _, d := range running {
 		if d.Wants(now) && slices.Contains(c.devicesOf(d, func(a allocate.Asset) bool {
-			return a.Control != allocate.Observe && !held(holds, a.ID)
+			_, waits := d.Outranking(running, a.ID, now)
+			return !waits && a.Control != allocate.Observe && !held(holds, a.ID)
 		}), id) {
 			out = append(out, d.ID)
 		}

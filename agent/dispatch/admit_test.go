@@ -170,22 +170,6 @@ func TestSupersede(t *testing.T) {
 			t.Errorf("records %+v, want the old one whole again", v.Records)
 		}
 	})
-	t.Run("one of a higher priority takes the asset", func(t *testing.T) {
-		rank := func(p int) func(flex.ObligationID, flex.CompetitionID) Contract {
-			return func(flex.ObligationID, flex.CompetitionID) Contract { return Contract{Priority: p, Emergency: true} }
-		}
-		old := openRecord("x", "other", 30, 150)
-		old.Priority = 5
-		v := Admit(offer(nil), Context{Now: stampAt(noon), Open: []flex.Record{old}, Contract: rank(6)})
-		if len(v.Records) != 2 || v.Records[0].State != flex.Scheduled || !v.Records[1].StopAt.Equal(noon.Add(time.Hour)) || v.Records[0].Dispatch().Use != flex.UseEmergency {
-			t.Errorf("higher: %+v", v.Records)
-		}
-		for _, p := range []int{4, 5} {
-			if v := Admit(offer(nil), Context{Now: stampAt(noon), Open: []flex.Record{old}, Contract: rank(p)}); v.Records[0].Reason != flex.ReasonOverlap {
-				t.Errorf("priority %d: %+v", p, v.Records)
-			}
-		}
-	})
 	t.Run("a stopped one in release is not touched", func(t *testing.T) {
 		old := openRecord("x", "ob", 30, 120)
 		old.State, old.StopAt, old.StopReason = flex.Active, noon.Add(70*time.Minute), flex.ReasonStopped

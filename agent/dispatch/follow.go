@@ -116,6 +116,8 @@ func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stam
 // the end, so what was told within the window counts.
 func whyNever(rec flex.Record, p flex.Progress) (flex.Reason, string) {
 	switch {
+	case rec.Has(flex.Overridden) && rec.Reason == flex.ReasonOutranked:
+		return rec.Reason, "the window passed while another had the asset: " + rec.Text
 	case p.Overridden:
 		return flex.ReasonLocalHold, "the site was on hold"
 	case len(p.Yielded) > 0:
@@ -230,6 +232,8 @@ func conditions(rec flex.Record, p flex.Progress) flex.Record {
 	switch {
 	case p.Missing > 0:
 		rec.Reason, rec.Text = p.MissingReason, p.MissingText
+	case p.Outranked != "":
+		rec.Reason, rec.Text = flex.ReasonOutranked, fmt.Sprintf("it waits for instruction %s, which has a higher priority", p.Outranked)
 	case len(p.Yielded) > 0:
 		rec.Reason, rec.Text = flex.ReasonOverridden, fmt.Sprintf("others write to %v, which is left to them", p.Yielded)
 	case len(rec.Withheld) > 0:

@@ -126,3 +126,41 @@ func TestTheFinalWordTellsOfADeviceThatWasLeftToOthers(t *testing.T) {
 		}
 	})
 }
+
+// What waits for one of a higher priority says so with its beginning and end,
+// also in its last word; of one that never had its turn the reason is told.
+func TestTheFinalWordTellsOfOneThatHadToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		led := newLedger()
+		r := newRig(t, led, nil)
+		o := soon("i1", 10*time.Second)
+		start := o.Instruction.Window.Start
+		r.hands.extra = func(p *flex.Progress) {
+			in := time.Since(start)
+			p.Overridden = in >= 20*time.Second && in < 40*time.Second
+			if p.Outranked = ""; p.Overridden {
+				p.Outranked = "i0"
+			}
+		}
+		r.take(o, 1)
+		time.Sleep(2 * time.Minute)
+		r.end()
+		rec := led.rec("i1")
+		last := rec.Steps[len(rec.Steps)-1]
+		if rec.State != flex.Completed || rec.Has(flex.Overridden) || len(rec.History) != 1 || rec.History[0].To.Sub(rec.History[0].From).Round(5*time.Second) != 20*time.Second ||
+			rec.History[0].Reason != flex.ReasonOutranked || !strings.Contains(last.Text, "; overridden for ") {
+			t.Errorf("%s %v %+v: %s", rec.State, rec.Conditions, rec.History, last.Text)
+		}
+	})
+	rec := openRecord("x", "o", 30, 60)
+	rec.Steps = []flex.Transition{{State: flex.Admitted}, {State: flex.Scheduled}}
+	waits := flex.Progress{Overridden: true, Outranked: "i0", Released: true}
+	rec, err := Follow(rec, waits, true, stampAt(noon.Add(40*time.Minute)))
+	if err != nil || rec.State != flex.Scheduled || !rec.Has(flex.Overridden) {
+		t.Fatalf("%+v, %v", rec, err)
+	}
+	rec, err = Follow(rec, flex.Progress{Released: true}, true, stampAt(noon.Add(61*time.Minute)))
+	if err != nil || rec.State != flex.Expired || rec.Steps[len(rec.Steps)-1].Reason != flex.ReasonOutranked {
+		t.Errorf("%+v, %v", rec, err)
+	}
+}

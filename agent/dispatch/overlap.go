@@ -25,46 +25,78 @@ func contends(a, b flex.Record) bool {
 	})
 }
 
-// yields tells that a rehearsal gives way to what the market asks for, and
-// one of a lower priority to one of a higher.
-func yields(r, to flex.Record) bool {
-	if r.Instruction.Test || to.Instruction.Test {
-		return r.Instruction.Test && !to.Instruction.Test
-	}
-	return r.Priority < to.Priority
+// yields tells that a rehearsal ends for what the market asks for.
+func yields(r, to flex.Record) bool { return r.Instruction.Test && !to.Instruction.Test }
+
+// ranked tells that one of two waits while the other has what both want: they
+// share no time, and neither ends the other.
+func ranked(a, b flex.Record) bool {
+	x, y := a.Dispatch(), b.Dispatch()
+	return x.Outranks(y) || y.Outranks(x)
 }
 
-// overlap refuses what would take an asset from another obligation.
+// overlap refuses what would take an asset from another obligation, and what
+// would do nothing but wait for those of a higher priority.
 func overlap(o flex.Offer, t terms, c Context) *flex.Refusal {
 	mine := t.onto(blank(o))
+	var before []flex.Record
 	for _, r := range c.Open {
-		if r.ID != mine.ID && r.Obligation != mine.Obligation && !yields(r, mine) && !over(r, c.Now.At) && contends(r, mine) {
-			text := fmt.Sprintf("instruction %s of obligation %s has the asset in %v", r.ID, r.Obligation, asked(r))
-			if r.Priority > mine.Priority {
-				text += fmt.Sprintf(", with priority %d over %d", r.Priority, mine.Priority)
-			}
-			return flex.Refuse(flex.ReasonOverlap, "%s", text)
+		if r.ID == mine.ID || r.Obligation == mine.Obligation || yields(r, mine) || over(r, c.Now.At) || !contends(r, mine) {
+			continue
+		}
+		if !ranked(r, mine) {
+			return flex.Refuse(flex.ReasonOverlap, "instruction %s of obligation %s has the asset in %v", r.ID, r.Obligation, asked(r))
+		}
+		if r.Priority > mine.Priority {
+			before = append(before, r)
 		}
 	}
+	if r, ok := crowdedOut(mine, before); ok {
+		return flex.Refuse(flex.ReasonOverlap, "instruction %s of obligation %s has the asset in %v, with priority %d over %d, and leaves no time for it",
+			r.ID, r.Obligation, asked(r), r.Priority, mine.Priority)
+	}
 	return nil
+}
+
+// crowdedOut tells that others have every asset of a record for all of its
+// time, and names one of them.
+func crowdedOut(rec flex.Record, others []flex.Record) (by flex.Record, all bool) {
+	for _, sh := range rec.Shares {
+		free := asked(rec).Start
+		for range others {
+			for _, r := range others {
+				if w := asked(r); !w.Start.After(free) && w.End.After(free) && slices.ContainsFunc(r.Shares, func(x flex.AssetShare) bool { return x.Asset == sh.Asset }) {
+					free, by = w.End, r
+				}
+			}
+		}
+		if free.Before(asked(rec).End) {
+			return by, false
+		}
+	}
+	return by, len(others) > 0
 }
 
 // supersede ends older dispatches of the same obligation where the new one
 // begins, without a gap: the older keeps the asset until that instant, and
 // goes on if the new one is ended before it begins. One that was superseded
-// whole is final: it was told so, and needs a new instruction. What gives way
-// by its priority is ended the same way. It gives the records that changed.
+// whole is final: it was told so, and needs a new instruction. A rehearsal is
+// ended the same way; what gives way by its priority waits instead, and goes on
+// afterwards. It gives the records that changed.
 func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 	var out []flex.Record
 	for _, r := range c.Open {
 		moved := r.StopBy == rec.ID && r.StopReason == flex.ReasonSuperseded
+		if r.ID != rec.ID && ranked(r, rec) && contends(r, rec) && !over(r, c.Now.At) {
+			v.Note += waitsText(r, rec)
+		}
 		if r.ID == rec.ID || r.Obligation != rec.Obligation && !moved && !yields(r, rec) || over(r, c.Now.At) {
 			continue
 		}
 		if moved { // by an earlier revision of rec: judged anew
 			r.StopAt, r.StopReason, r.StopBy = time.Time{}, "", ""
 		}
-		by, cut := rec, contends(r, rec)
+		by, cut := rec, contends(r, rec) && !ranked(r, rec)
 		if moved { // what seemed free meanwhile may be taken
 			by, cut = heir(r, world(c.Open, append(slices.Clone(out), rec)))
 		}
@@ -82,6 +114,14 @@ func (v *Verdict) supersede(rec flex.Record, c Context) []flex.Record {
 		out = append(out, next)
 	}
 	return v.runOn(out, append(slices.Clone(out), rec), c)
+}
+
+// waitsText says which of two waits for the other.
+func waitsText(a, b flex.Record) string {
+	if a.Priority > b.Priority {
+		a, b = b, a
+	}
+	return fmt.Sprintf("; %s waits while %s runs", a.ID, b.ID)
 }
 
 // runOn adds to changed the records that go on because the one they were to
@@ -142,7 +182,7 @@ func heirless(open []flex.Record, now flex.Stamp) []flex.Record {
 // admitted for the time that seemed free, or a newer one of its own.
 func heir(r flex.Record, open []flex.Record) (first flex.Record, ok bool) {
 	for _, x := range open {
-		if x.ID == r.ID || x.State.Final() || !contends(x, r) {
+		if x.ID == r.ID || x.State.Final() || !contends(x, r) || ranked(x, r) {
 			continue
 		}
 		if x.Obligation == r.Obligation && (x.State == flex.Pending || !termsSince(x).After(termsSince(r))) {

@@ -82,16 +82,20 @@ func (r Record) began(c Condition, now time.Time) time.Time {
 	return now
 }
 
-// because and said explain the one condition that has a reason of its own.
+// explains tells whether the record's reason is that of the condition.
+func (r Record) explains(c Condition) bool {
+	return c == Partial || c == Overridden && r.Reason == ReasonOutranked
+}
+
 func (r Record) because(c Condition) Reason {
-	if c == Partial {
+	if r.explains(c) {
 		return r.Reason
 	}
 	return ""
 }
 
 func (r Record) said(c Condition) string {
-	if c == Partial {
+	if r.explains(c) {
 		return r.Text
 	}
 	return ""

@@ -78,6 +78,7 @@ const (
 	ReasonUnitUnresolved      Reason = "unit_unresolved"
 	ReasonBadField            Reason = "bad_field"
 	ReasonOverlap             Reason = "overlap"
+	ReasonOutranked           Reason = "outranked" // one of a higher priority has the asset
 	ReasonTooLate             Reason = "too_late"
 	ReasonConflict            Reason = "conflict" // same id and revision, other content
 	ReasonOldRevision         Reason = "old_revision"

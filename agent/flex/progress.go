@@ -27,7 +27,9 @@ type Progress struct {
 	// Left are devices that were not handed back as they were found, since
 	// others had changed them: which, and what stands there.
 	Left       []string `json:"left,omitempty"`
-	Overridden bool     `json:"overridden,omitempty"` // a hold outranks it now
+	Overridden bool     `json:"overridden,omitempty"` // a hold, or Outranked, comes before it now
+	// Outranked is the dispatch of a higher priority that has an asset of it.
+	Outranked InstructionID `json:"outranked,omitempty"`
 	// Yielded are devices that are left to somebody else who writes to them.
 	Yielded  []DeviceID `json:"yielded,omitempty"`
 	Observed bool       `json:"observed,omitempty"` // control: observe

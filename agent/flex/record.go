@@ -125,7 +125,7 @@ type Record struct {
 // Dispatch is what control needs to know of the record.
 func (r Record) Dispatch() Dispatch {
 	return Dispatch{ID: r.ID, Revision: r.Revision, Shares: r.Shares, Window: r.Window, StopAt: r.StopAt, Baselines: r.Baselines, Moved: r.Moved, Use: r.use(),
-		Operator: r.Instruction.Operator, Obligation: r.Obligation}
+		Operator: r.Instruction.Operator, Obligation: r.Obligation, Priority: r.Priority}
 }
 
 // use is what the record uses the devices for.
@@ -178,6 +178,8 @@ type Dispatch struct {
 	// Operator and Obligation are for people.
 	Operator   string       `json:"operator,omitempty"`
 	Obligation ObligationID `json:"obligation,omitempty"`
+	// Priority is the configuration's word on its contract, see Outranks.
+	Priority int `json:"priority,omitempty"`
 }
 
 // Use is what a dispatch uses the devices for; the wider is the greater.
