@@ -167,6 +167,10 @@ func (v *view) Detail(ctx context.Context, id flex.InstructionID) (local.Detail,
 	if err != nil {
 		return local.Detail{}, fmt.Errorf("cannot read the instruction: %w", err)
 	}
+	if t, stopped, err := v.a.db.Tombstone(ctx, id); err == nil && stopped && !ok {
+		return local.Detail{}, flex.Refuse(flex.ReasonStopped, "%s was stopped by %s at %s, before any start of it came; one that comes will be refused",
+			id, t.By, t.At.At.In(v.a.conf.cfg.Site.Timezone).Format("2006-01-02 15:04:05 MST"))
+	}
 	if !ok {
 		return local.Detail{}, flex.Refuse(flex.ReasonNotOurs, "there is no instruction %q here; `flexd instructions` lists them", id)
 	}

@@ -229,3 +229,34 @@ func TestAMarketThatPointsToAnotherAddress(t *testing.T) {
 	})
 	s.await(5*time.Second, "the list at the old address is read meanwhile", func() bool { return s.state("i1") == flex.Scheduled })
 }
+
+// A stop may come before the start that it is about, of a lower revision even.
+// Both are shown, and the start is acknowledged as any that is refused.
+func TestAStopBeforeItsStartIsShown(t *testing.T) {
+	t.Parallel()
+	m := newStrangeMarket(t)
+	s := newSite(t, siteOptions{batteries: []sim.Battery{aBattery(sim.Options{})}, marketURL: m.URL, poll: "1h"})
+	s.process()
+	s.serving()
+	m.order("i1", map[string]any{"type": "stop", "revision": 5})
+	post(t, s.door, nil, m.compact(m.pointer()))
+	s.await(10*time.Second, "the stop is shown", func() bool {
+		out, code := s.command("show", "i1")
+		return code == 4 && strings.Contains(out, "before any start of it came")
+	})
+	m.set(func() { m.list = nil })
+	m.order("i1", map[string]any{"revision": 3})
+	post(t, s.door, nil, m.compact(m.pointer()+" "))
+	s.await(10*time.Second, "the start is acknowledged", func() bool { return s.ear.has("i1", "refused") })
+	if reason := s.ear.reason("i1"); reason != "stopped" {
+		t.Errorf("it is acknowledged with %q", reason)
+	}
+	text, _ := s.command("show", "i1")
+	raw, _ := s.command("show", "i1", "--json")
+	list, _ := s.command("instructions")
+	for where, out := range map[string]string{"show": text, "--json": raw, "instructions": list} {
+		if !strings.Contains(out, "refused") || !strings.Contains(out, "stopped") {
+			t.Errorf("%s tells %s", where, out)
+		}
+	}
+}
