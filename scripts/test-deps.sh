@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Install the foreign parts that the whole-path tests speak to: two Modbus
-# stacks, two brokers, a browser, a reader of wire captures, a shell linter and the
+# stacks, two brokers, a browser, a reader of wire captures, a tracer that
+# slows a disk, a shell linter and the
 # tool that makes and breaks network links,
 # none of them ours. Without root or a package manager the tests that need them
 # are skipped, loudly; with CI set they must be there.
 set -euo pipefail
-declare -A need=([mosquitto]=mosquitto [chromium]=chromium [shellcheck]=shellcheck [node]=nodejs [npm]=npm [tshark]=tshark [ip]=iproute2 [nats-server]=nats-server)
+declare -A need=([mosquitto]=mosquitto [chromium]=chromium [shellcheck]=shellcheck [node]=nodejs [npm]=npm [tshark]=tshark [ip]=iproute2 [strace]=strace [nats-server]=nats-server)
 missing=()
 for program in "${!need[@]}"; do
   PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || missing+=("${need[$program]}")

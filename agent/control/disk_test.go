@@ -69,6 +69,7 @@ func TestStartsAreOnTimeWhateverTheDisk(t *testing.T) {
 				r := newRig(t, nil, false, devices...)
 				r.journal.takes = 2 * sync
 				r.start()
+				defer r.others()()
 				first := time.Now().Add(30 * time.Second).Truncate(time.Second)
 				var starts []time.Time
 				r.board.change(func(b *board) {
@@ -99,6 +100,21 @@ func TestStartsAreOnTimeWhateverTheDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// others commit all the time, and take the journal along.
+func (r *rig) others() (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, 10*time.Millisecond) {
+			if ch, told := r.c.Unwritten(); !ch.Empty() {
+				told(r.journal.Commit(ctx, ch))
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // While the disk hangs a device is controlled whose found state was journaled
@@ -177,13 +193,16 @@ func TestWhatIsOnDiskCoversADeviceAgain(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name    string
+		kept    bool // for another dispatch
 		closing bool // its end is on its way to the disk
 		again   *flex.JournalEntry
 		covered bool
 	}{
-		{"alike", false, found(7), true},
-		{"another state", false, found(8), false},
-		{"alike, but about to be closed", true, found(7), false},
+		{"alike", false, false, found(7), true},
+		{"another state", false, false, found(8), false},
+		{"alike, but about to be closed", false, true, found(7), false},
+		{"kept", true, false, found(7), true},
+		{"kept, and another state", true, false, found(8), false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -193,7 +212,9 @@ func TestWhatIsOnDiskCoversADeviceAgain(t *testing.T) {
 				time.Sleep(time.Second)
 				hang := make(chan struct{})
 				r.journal.set(func(j *journal) { j.hang = hang })
-				b.set(nil, tc.closing)
+				if !tc.kept {
+					b.set(nil, tc.closing)
+				}
 				time.Sleep(gather / 2)
 				b.set(tc.again, true)
 				if b.covered() != tc.covered {
@@ -208,6 +229,27 @@ func TestWhatIsOnDiskCoversADeviceAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An entry that is kept for the next dispatch is closed when nothing comes of
+// that.
+func TestAnEntryIsNotKeptForNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		r.start()
+		end := time.Now().Add(10 * time.Second)
+		r.board.change(func(b *board) {
+			b.running = []flex.Dispatch{wants("i1", d, 5000, time.Now(), end), wants("i2", d, 5000, end.Add(30*time.Second), end.Add(time.Minute))}
+		})
+		time.Sleep(9 * time.Second)
+		d.set(func(d *device) { d.foreign = flex.Refuse(flex.ReasonLimitSetByOthers, "a cap of others") })
+		time.Sleep(3 * time.Second)
+		if d.controlled() || r.journal.open("bat") {
+			t.Errorf("controlled %v, open %v", d.controlled(), r.journal.open("bat"))
+		}
+		r.kill()
+	})
 }
 
 func TestAStartAMomentAheadIsNotHeldUpByCompany(t *testing.T) {

@@ -67,7 +67,7 @@ func (b *book) set(e *flex.JournalEntry, waits bool) uint64 {
 	if e != nil {
 		c := *e
 		c.For, c.Intent = slices.Clone(e.For), slices.Clone(e.Intent)
-		if b.want == nil || !b.want.Released.At.IsZero() {
+		if b.want == nil || !b.want.Released.At.IsZero() || !sameFound(b.want.Snapshot, c.Snapshot) {
 			b.opened = b.version
 			if b.disk != nil && !b.sending && sameFound(b.disk.Snapshot, c.Snapshot) {
 				b.opened = b.done // it never left the disk

@@ -210,7 +210,7 @@ func (s *slot) next(now time.Time) (action, time.Time) {
 		return rest, time.Time{}
 	case s.stands && (!asked || s.block != nil):
 		return release, s.retryAt
-	case s.entry != nil && !s.stands && (s.block != nil || !asked && !needed):
+	case (s.entry != nil && !s.stands || s.keeps) && (s.block != nil || !asked && !needed):
 		return drop, time.Time{}
 	case !asked && !needed:
 		return s.nextLook(now)
@@ -241,7 +241,7 @@ func (s *slot) nextPrepare() (action, time.Time) {
 
 // drop closes an entry under which nothing was written; mu is held.
 func (s *slot) drop() {
-	s.entry = nil
+	s.entry, s.keeps = nil, false
 	if s.after != nil {
 		s.book.set(&s.after.entry, false)
 		return

@@ -267,7 +267,7 @@ func (s *slot) doPrepare(ctx context.Context) {
 		s.worked()
 		s.unblock()
 		s.noteClear(CodeForeignWrite)
-		s.own.yielded = false
+		s.own.yielded, s.keeps = false, false
 		s.entry = &flex.JournalEntry{Device: s.id(), Snapshot: snap, Opened: s.c.cfg.Stamp(), For: slices.Clone(s.cmd.ready)}
 		s.journal = time.Now()
 		v := s.book.set(s.entry, s.cmd.control().Order != flex.OrderNone)

@@ -52,7 +52,9 @@ func (s *slot) released(rec flex.Receipt) {
 	}
 	kept := s.watch(*s.entry, time.Now())
 	s.entry = nil
-	s.book.set(kept, false)
+	if s.keeps = kept == nil && len(s.cmd.ready) > 0; !s.keeps {
+		s.book.set(kept, false)
+	}
 	s.stands, s.inherited, s.unsure, s.lost, s.suspect = false, false, false, false, false
 	s.told, s.power, s.proof = free(s.id()), 0, flex.Proof{}
 	s.deliver, s.badSince, s.changed, s.sentAt = nil, time.Time{}, time.Time{}, time.Time{}
@@ -164,7 +166,7 @@ func (c *Controller) Shutdown(ctx context.Context, release bool) error {
 		if release || !s.stands || !s.plate.Revert {
 			s.cmd = command{valid: true, target: free(s.id())}
 			s.retryAt, s.retry = time.Time{}, 0
-			if s.entry != nil && !s.stands {
+			if s.entry != nil && !s.stands || s.keeps {
 				s.drop()
 			}
 		} else {

@@ -55,6 +55,7 @@ type slot struct {
 
 	// Of the reconciler.
 	entry  *flex.JournalEntry // nil: nothing is owed
+	keeps  bool               // nothing is, and the entry stays on disk for the next dispatch
 	stands bool               // a write of ours may stand in the device
 	// inherited: by an earlier process, and it is handed back before it is told
 	// anything new.
