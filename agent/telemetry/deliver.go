@@ -10,7 +10,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"flexd/agent/flex"
-	"flexd/agent/shown"
 	"flexd/store/series"
 )
 
@@ -111,17 +110,18 @@ func (l *Log) state() (*series.DB, []series.Row, spans) {
 
 func (l *Log) messages(rows []series.Row) []flex.Message {
 	out := make([]flex.Message, len(rows))
+	var in inflater
 	for i, r := range rows {
-		b, clock, err := unpack(r.Blob)
-		var body json.RawMessage
+		b, clock, err := in.unpack(r.Blob)
+		var text json.RawMessage
 		if err == nil {
-			body, err = shown.Marshal(b)
+			text, err = body(b)
 		}
 		if err != nil {
 			l.cfg.Log.Warn("a batch of telemetry cannot be read: it is sent as a problem", "seq", r.Seq, "error", err)
-			body = json.RawMessage(`{"problem":"the batch is damaged"}`)
+			text = json.RawMessage(`{"problem":"the batch is damaged"}`)
 		}
-		out[i] = flex.Message{ID: id(r), Epoch: r.Epoch, Stream: flex.StreamTele, Seq: r.Seq, At: r.At, Clock: clock, Schema: "tele/1", Body: body}
+		out[i] = flex.Message{ID: id(r), Epoch: r.Epoch, Stream: flex.StreamTele, Seq: r.Seq, At: r.At, Clock: clock, Schema: "tele/1", Body: text}
 	}
 	return out
 }

@@ -99,8 +99,24 @@ func (d *deflater) deflate(plain []byte) []byte {
 	return out.Bytes()
 }
 
+// inflater reads batches; its tables serve for all of them.
+type inflater struct{ r io.ReadCloser }
+
+// inflate reads what deflate wrote.
+func (in *inflater) inflate(raw []byte) ([]byte, error) {
+	src := bytes.NewReader(raw)
+	if in.r == nil {
+		in.r = flate.NewReader(src)
+	} else if err := in.r.(flate.Resetter).Reset(src, nil); err != nil { // every reader of the package is one
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(in.r, mostUnpacked))
+}
+
 // unpack reads a batch in any of its forms.
-func unpack(blob []byte) (Batch, flex.ClockTrust, error) {
+func unpack(blob []byte) (Batch, flex.ClockTrust, error) { return new(inflater).unpack(blob) }
+
+func (in *inflater) unpack(blob []byte) (Batch, flex.ClockTrust, error) {
 	if len(blob) == 0 {
 		return Batch{}, "", errors.New("an empty batch")
 	}
@@ -108,7 +124,7 @@ func unpack(blob []byte) (Batch, flex.ClockTrust, error) {
 	case formJSON:
 		return unpackJSON(blob)
 	case formDeflate:
-		plain, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(blob[1:])), mostUnpacked))
+		plain, err := in.inflate(blob[1:])
 		if err != nil {
 			return Batch{}, "", fmt.Errorf("a packed batch is damaged: %w", err)
 		}
@@ -201,6 +217,7 @@ func unpackPlain(raw []byte) (Batch, flex.ClockTrust, error) {
 		r.raw = r.raw[name:]
 		last, step := int64(0), int64(0)
 		n := r.length()
+		t.Offset = make([]float64, 0, n)
 		for range n {
 			step += r.int()
 			last += step
@@ -219,8 +236,8 @@ func values[T ~int64 | ~int32](r *reader, n int) []*T {
 	if r.uint() == 0 {
 		return nil
 	}
-	out, last := make([]*T, 0, n), int64(0)
-	for range n {
+	out, block, last := make([]*T, 0, n), make([]T, n), int64(0)
+	for i := range n {
 		u := r.uint()
 		if r.bad {
 			return nil
@@ -231,8 +248,8 @@ func values[T ~int64 | ~int32](r *reader, n int) []*T {
 		}
 		u--
 		last += int64(u>>1) ^ -int64(u&1)
-		v := T(last)
-		out = append(out, &v)
+		block[i] = T(last)
+		out = append(out, &block[i])
 	}
 	return out
 }

@@ -68,6 +68,19 @@ func TestABatchIsPackedWithoutLoss(t *testing.T) {
 	}
 }
 
+// What is sent looks as everything else that leaves the agent.
+func TestABodyIsWhatIsShown(t *testing.T) {
+	for _, b := range []Batch{{}, {From: t0, Tracks: []*Track{}}, {From: t0, Tracks: []*Track{{Device: `"x"<é`}}}, measured(1, 3, 7), measured(20, 60, 8), measured(1, 3600, 9)} {
+		want, err := shown.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := body(b); err != nil || string(got) != string(want) {
+			t.Errorf("%v:\n%s\nwant\n%s", err, got, want)
+		}
+	}
+}
+
 // What a sample costs in the file decides how long the ring reaches back.
 func TestASampleCostsTwoBytes(t *testing.T) {
 	b, sent := measured(20, 60, 4), 0
