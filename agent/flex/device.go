@@ -56,6 +56,9 @@ type Nameplate struct {
 	// Follow tells that a setpoint is relative to something that moves by itself
 	// (generation, the exchange with the grid): it is told anew with every sample.
 	Follow bool `json:"follow,omitempty"`
+	// NoGridCharge tells that it charges from its own sun alone, since the
+	// owner's consent to more is missing.
+	NoGridCharge bool `json:"no_grid_charge,omitempty"`
 	// Tolls are the persistent registers that a dispatch writes.
 	Tolls []Toll `json:"tolls,omitempty"`
 	// Detail is the driver's own account (model chain, map name), for people.

@@ -132,6 +132,7 @@ func (v *verdict) asset(sh flex.AssetShare) {
 	}
 	for _, id := range a.Devices {
 		v.device(id)
+		v.able(id, a, sh.Power)
 	}
 	if a.Control == allocate.Meter {
 		v.meter(a.MeterID, "asset "+string(a.ID))
@@ -171,6 +172,25 @@ func (v *verdict) device(id flex.DeviceID) {
 		v.add(why.Reason, string(id), "%s: %s", id, why.Text)
 	} else if d.Reading.Status == "fault" {
 		v.add(flex.ReasonDeviceFaulty, string(id), "%s reports a fault%s", id, because(strings.Join(d.Reading.Events, ", ")))
+	}
+}
+
+// able judges what a device's nameplate says against an order: at the start it
+// would be refused.
+func (v *verdict) able(id flex.DeviceID, a allocate.Asset, power flex.Watts) {
+	d, known := v.find(id)
+	if !known || a.Control != allocate.Setpoint || d.Role == flex.RolePV {
+		return
+	}
+	var sun flex.Watts
+	if d.Reading != nil && d.Reading.PV != nil {
+		sun = *d.Reading.PV
+	}
+	switch {
+	case power < 0 && d.Plate.NoGridCharge && -power > sun:
+		v.add(flex.ReasonUncontrollable, string(id), "%s charges from its own sun alone, which gives %v now: to take %v the configuration needs grid_charge: true", id, sun, -power)
+	case len(d.Plate.Can) > 0 && d.Plate.Method != "" && !slices.Contains(d.Plate.Can, flex.CanIdle) && sun > 0 && power.Abs() < sun:
+		v.note("%s takes its PV down to what it is told: while that gives more than is asked (%v now) no setpoint is written", id, sun)
 	}
 }
 

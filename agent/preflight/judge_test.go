@@ -43,6 +43,13 @@ var judgements = []struct {
 	{name: "one hundredth of a per cent below the margin", change: func(in *Input, _ *Subject) { *in.Site.Devices[0].Reading.SoC = 7499 },
 		want: flex.ReasonEnergyInsufficient, text: "5.5 kWh"},
 	{name: "no room to take it", change: func(in *Input, s *Subject) { s.Shares[0].Power = -5000 }, want: flex.ReasonEnergyInsufficient, text: "can take 2.0 kWh more"},
+	{name: "to charge from the grid without consent", change: func(in *Input, s *Subject) { s.Shares[0].Power, in.Site.Devices[0].Plate.NoGridCharge = -1500, true },
+		want: flex.ReasonUncontrollable, text: "grid_charge: true"},
+	{name: "to charge from its own sun", change: func(in *Input, s *Subject) {
+		sun := flex.Watts(2000)
+		s.Shares[0].Power, in.Site.Devices[0].Plate.NoGridCharge, in.Site.Devices[0].Reading.PV = -1500, true, &sun
+	}},
+	{name: "to discharge without that consent", change: func(in *Input, _ *Subject) { in.Site.Devices[0].Plate.NoGridCharge = true }},
 	{name: "room to take it", change: func(in *Input, s *Subject) { s.Shares[0].Power = -1800 }},
 	{name: "room below what the owner keeps free", change: func(in *Input, s *Subject) { s.Shares[0].Power, in.Site.Devices[0].MaxSoC = -1800, 9000 },
 		want: flex.ReasonEnergyInsufficient},

@@ -52,3 +52,22 @@ func TestADeviceIsIdentifiedOnce(t *testing.T) {
 		}
 	})
 }
+
+// A device that asks for its owner's consent to charge from the grid says on its
+// nameplate that it lacks it.
+func TestTheNameplateTellsOfAMissingConsent(t *testing.T) {
+	m, err := regmap.Load("huawei-luna", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, consent := range []bool{false, true} {
+		d, err := regmap.New(regmap.Config{ID: "dev", Endpoint: "h:1", Unit: 1, Role: flex.RoleStorage, Map: m, GridCharge: consent,
+			Bus: makers.NewHuawei(time.Now, makers.HuaweiOptions{SoC: 60})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plate, err := d.Open(t.Context()); err != nil || plate.NoGridCharge == consent {
+			t.Errorf("consent %v: %+v, %v", consent, plate, err)
+		}
+	}
+}
