@@ -289,7 +289,7 @@ func (d *Device) plate(f *found, im image) {
 	if me := d.m.Control["set"]; p.Method != "" && (me == nil || me.Harvest == nil) { // which is left to itself at 0 W
 		p.Can = append(p.Can, flex.CanIdle)
 	}
-	p.NoGridCharge = d.m.Control["set"] != nil && d.m.asksConsent() && !d.cfg.GridCharge
+	p.NoGridCharge = d.unpermitted()
 	p.Tolls = d.tolls()
 	p.Detail = append(p.Detail, "map "+d.m.Name+" is "+string(d.m.Status))
 	d.mu.Lock()

@@ -206,6 +206,11 @@ func (m *Map) asksConsent() bool {
 	return false
 }
 
+// unpermitted tells that the device asks for a consent that it does not have.
+func (d *Device) unpermitted() bool {
+	return d.m.Control["set"] != nil && d.m.asksConsent() && !d.cfg.GridCharge
+}
+
 // permits tells whether a step may be written at all.
 func (d *Device) permits(s Step) bool {
 	return d.cfg.GridCharge || !slices.ContainsFunc(s.Points, func(n string) bool { return d.m.Points[n].Permission == gridCharge })
