@@ -149,7 +149,7 @@ func followActive(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) 
 	if !rec.StopAt.IsZero() && rec.StopAt.Equal(end) {
 		return closeStopped(rec, fact)
 	}
-	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: handedBack(p) + meanwhile(rec)})
+	return Step(rec, Event{To: flex.Completed, Fact: fact, Text: handedBack(p)})
 }
 
 // handedBack says of the devices what was seen: what others had changed was
@@ -161,23 +161,26 @@ func handedBack(p flex.Progress) string {
 	return "the window is over; left as others have set it, and not put back: " + strings.Join(p.Left, "; ")
 }
 
-// meanwhile is for how long each condition held, so that the final word is no
+// meanwhile is for how long each condition of a closed record held, so that the final word is no
 // better than what was said on the way.
 func meanwhile(rec flex.Record) string {
 	var out strings.Builder
 	for _, c := range []flex.Condition{flex.Overridden, flex.DeviceFailed, flex.NotDelivering, flex.Partial} {
 		var sum time.Duration
+		seen := false
 		for _, s := range rec.History {
 			if s.Condition != c {
 				continue
 			}
-			if s.To.IsZero() {
-				s.To = endsAt(rec)
-			}
+			seen = true
 			sum += s.To.Sub(s.From)
 		}
-		if sum > 0 {
-			fmt.Fprintf(&out, "; %s for %v", strings.ReplaceAll(string(c), "_", " "), max(time.Second, sum.Round(time.Second)))
+		length := "a moment"
+		if sum >= time.Second/2 {
+			length = max(time.Second, sum.Round(time.Second)).String()
+		}
+		if seen {
+			fmt.Fprintf(&out, "; %s for %s", strings.ReplaceAll(string(c), "_", " "), length)
 		}
 	}
 	return out.String()

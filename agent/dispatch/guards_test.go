@@ -159,7 +159,7 @@ func TestWhenAWaitIsTold(t *testing.T) {
 		{"is far", 25 * time.Hour, time.Hour, false, false},
 		{"is a stop", 25 * time.Hour, 0, true, true},
 	} {
-		in := flex.Instruction{ID: "i", Kind: flex.KindStart, Window: flex.Window{Start: noon.Add(tc.start)}}
+		in := flex.Instruction{ID: "i", Kind: flex.KindStart, Capacity: 1000, Window: flex.Window{Start: noon.Add(tc.start)}}
 		if tc.stop {
 			in.Kind = flex.KindStop
 		}

@@ -164,3 +164,27 @@ func TestTheFinalWordTellsOfOneThatHadToWait(t *testing.T) {
 		t.Errorf("%+v, %v", rec, err)
 	}
 }
+
+// A device that fails shortly before the end, and answers again, counts as
+// failed to the end: the history and the last word tell the same of it.
+func TestTheLastWordAndTheHistoryAgree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		led := newLedger()
+		r := newRig(t, led, nil)
+		o := soon("i1", 10*time.Second)
+		end := o.Instruction.Window.End
+		r.hands.extra = func(p *flex.Progress) {
+			if p.Failed = nil; !time.Now().Before(end.Add(-2100*time.Millisecond)) && time.Now().Before(end.Add(-900*time.Millisecond)) {
+				p.Failed = []flex.DeviceID{"bat1"}
+			}
+		}
+		r.take(o, 1)
+		time.Sleep(2 * time.Minute)
+		r.end()
+		rec := led.rec("i1")
+		last := rec.Steps[len(rec.Steps)-1].Text
+		if !rec.Has(flex.DeviceFailed) || len(rec.History) != 1 || !rec.History[0].To.Equal(end) || !strings.Contains(last, "; device failed for 2s") {
+			t.Errorf("%v %+v: %s", rec.Conditions, rec.History, last)
+		}
+	})
+}

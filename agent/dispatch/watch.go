@@ -175,6 +175,11 @@ func (e *Engine) record(ctx context.Context, old, next flex.Record, now flex.Sta
 // for a change of conditions.
 func (f *batch) add(e *Engine, old, next flex.Record, now flex.Stamp) error {
 	next = hush([]flex.Record{next})[0].Chronicle(now.At, e.latch.lastSeen(next.ID, now.At, time.Now()))
+	if n := len(next.Steps); n > len(old.Steps) && next.State == flex.Completed {
+		next.Steps = slices.Clone(next.Steps)
+		next.Steps[n-1].Text += meanwhile(next)
+		next.Text = next.Steps[n-1].Text
+	}
 	var lines []string
 	for _, st := range next.Steps[len(old.Steps):] {
 		ack := ackOf(next, string(st.State), st.Fact, st.Text)

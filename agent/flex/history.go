@@ -55,7 +55,7 @@ func (r Record) Chronicle(now time.Time, gone func(Condition) time.Time) Record 
 			continue
 		}
 		s.To = now
-		if at := gone(s.Condition); !at.IsZero() {
+		if at := gone(s.Condition); !at.IsZero() && !r.Has(s.Condition) { // one that stands at the end holds to the end
 			s.To = at
 		}
 		switch end := r.Ends(); {
