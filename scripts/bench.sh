@@ -16,7 +16,9 @@ echo "== a plan for 1, 16, 64 and 256 devices"
 bench ./agent/allocate '^BenchmarkDecide'
 echo "== one tick of control at 1, 16, 64 and 256 devices"
 bench ./agent/control '^BenchmarkTick'
-echo "== webhook to first write, and how far a start is from its second"
+echo "== what the door waits for the disk at 500 notifications a second"
+bench ./store '^BenchmarkNoticesAt500$' 2000x
+echo "== webhook to first write beside its floor (verify, fetch, one synced commit, read, write), and how far a start is from its second"
 bench ./agent '^BenchmarkWebhookToFirstWrite$' 30x
 bench ./agent '^BenchmarkStart$' 30x
 echo "== memory and processor time of the real program, idle and with 64 devices"
