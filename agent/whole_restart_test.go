@@ -118,10 +118,10 @@ func TestARestartCloseToAStartKnowsItsDevice(t *testing.T) {
 		before time.Duration // the start; negative: in the window
 		reads  int           // at most, before the first write
 	}{
-		{"1 s before", aBattery(sim.Options{PctSF: -2}), time.Second, 12},
-		{"0.7 s before", aBattery(sim.Options{PctSF: -2}), 700 * time.Millisecond, 10},
-		{"0.7 s before, 704", der(sim.Options{PctSF: -2}), 700 * time.Millisecond, 12},
-		{"in the window", aBattery(sim.Options{PctSF: -2}), -time.Second, 6},
+		{"1 s before", aBattery(sim.Options{PctSF: -2}), time.Second, 7},
+		{"0.7 s before", aBattery(sim.Options{PctSF: -2}), 700 * time.Millisecond, 7},
+		{"0.7 s before, 704", der(sim.Options{PctSF: -2}), 700 * time.Millisecond, 9},
+		{"in the window", aBattery(sim.Options{PctSF: -2}), -time.Second, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

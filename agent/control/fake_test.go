@@ -46,6 +46,7 @@ type device struct {
 	half      error      // the setpoint is in, what follows it is refused
 	sun       flex.Watts // of a pv
 	left      bool       // a release finds it changed by others
+	reluctant int        // so many releases fail
 	intents   [][]flex.Register
 	before    func() // called before each write
 	ignores   bool
@@ -260,6 +261,10 @@ func (d *device) Release(ctx context.Context, e flex.JournalEntry) (flex.Receipt
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.intents = append(d.intents, e.Intent)
+	if d.reluctant > 0 {
+		d.reluctant--
+		return flex.Receipt{}, errors.New("busy")
+	}
 	if d.left {
 		return flex.Receipt{Device: d.id, At: time.Now(), Foreign: true}, nil
 	}

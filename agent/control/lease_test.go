@@ -310,16 +310,48 @@ func TestWhatWasLeftIsHandedBackBeforeAnythingNew(t *testing.T) {
 			t.Error(err)
 		}
 		d.set(func(d *device) {
+			d.reluctant = 2
 			d.before = func() {
-				if d.told != nil {
+				if d.told != nil && *d.told != -3000 {
 					t.Error("told anew with the old setpoint in force")
 				}
 			}
 		})
 		next.start()
-		time.Sleep(3 * time.Second)
+		time.Sleep(8 * time.Second)
 		if _, powers := d.log(); powers[len(powers)-1] != -3000 {
 			t.Errorf("told %v", powers)
+		}
+		next.kill()
+	})
+}
+
+// A process that starts just before a dispatch does: its first look at the
+// device is not cut by the release of what its predecessor has prepared.
+func TestAStartRightAfterTheProcessIsOnTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat", lag: 150 * time.Millisecond}
+		r := newRig(t, nil, false, d)
+		r.start()
+		time.Sleep(2 * time.Second)
+		start := time.Now().Truncate(time.Second).Add(10 * time.Second)
+		order := []flex.Dispatch{wants("i1", d, 5000, start, start.Add(time.Minute))}
+		r.board.change(func(b *board) { b.running = order })
+		time.Sleep(time.Until(start.Add(-700 * time.Millisecond)))
+		r.kill()
+		if !r.journal.open("bat") {
+			t.Fatal("nothing is prepared")
+		}
+		next := newRig(t, r.journal, false, d)
+		next.board.running = order
+		if err := next.c.Recover(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		next.start()
+		time.Sleep(5 * time.Second)
+		times, _ := d.log()
+		if len(times) == 0 || times[0].Sub(start) > 160*time.Millisecond {
+			t.Errorf("told at %v after the start", times)
 		}
 		next.kill()
 	})

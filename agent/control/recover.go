@@ -90,13 +90,14 @@ func (c *Controller) orphan(e flex.JournalEntry) {
 		fmt.Sprintf("%s (%s unit %d) may be under our control and is not configured: configure it again, so that it is handed back", e.Device, e.Snapshot.Endpoint, e.Snapshot.Unit))
 }
 
-// wanting are the running dispatches that ask for the device now.
+// wanting are the running dispatches that ask for the device now, also what has
+// just begun to wait for one of a higher priority: from its setpoint the device
+// goes over to the other's.
 func (c *Controller) wanting(id flex.DeviceID, running []flex.Dispatch, holds []flex.Hold, now time.Time) []flex.InstructionID {
 	var out []flex.InstructionID
 	for _, d := range running {
 		if d.Wants(now) && slices.Contains(c.devicesOf(d, func(a allocate.Asset) bool {
-			_, waits := d.Outranking(running, a.ID, now)
-			return !waits && a.Control != allocate.Observe && !held(holds, a.ID)
+			return a.Control != allocate.Observe && !held(holds, a.ID)
 		}), id) {
 			out = append(out, d.ID)
 		}
