@@ -174,6 +174,12 @@ func start(t *testing.T, conf listeners.Config, e *ear, deny bool) (*hub, string
 	if err := s.AddHook(&gate{deny: deny}, nil); err != nil {
 		t.Fatal(err)
 	}
+	// Before it listens: nothing may come that is not heard.
+	if err := s.Subscribe(Prefix+"#", 1, func(_ *broker.Client, _ packets.Subscription, pk packets.Packet) {
+		e.hear(pk.TopicName, pk.FixedHeader.Retain, pk.Payload)
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if conf.Address == "" {
 		conf.Address = "127.0.0.1:0"
 	}
@@ -186,11 +192,6 @@ func start(t *testing.T, conf listeners.Config, e *ear, deny bool) (*hub, string
 	}
 	h := &hub{s, sync.OnceFunc(func() { _ = s.Close() })}
 	t.Cleanup(h.stop)
-	if err := s.Subscribe(Prefix+"#", 1, func(_ *broker.Client, _ packets.Subscription, pk packets.Packet) {
-		e.hear(pk.TopicName, pk.FixedHeader.Retain, pk.Payload)
-	}); err != nil {
-		t.Fatal(err)
-	}
 	return h, l.Address()
 }
 

@@ -192,18 +192,22 @@ func (l *Log) ahead() (n int) {
 
 // take cuts the batch so far and numbers it.
 func (l *Log) take() {
-	if l.ring == nil { // only this task sets it
+	if ring, _, _ := l.state(); ring == nil {
 		l.reopen()
 	}
 	b, lost := l.recorder.cut()
 	if lost > 0 {
 		l.cfg.Log.Warn("samples had no room in a batch of telemetry", "samples", lost)
 	}
-	if len(b.Tracks) == 0 || l.ring == nil {
+	if len(b.Tracks) == 0 {
 		return
 	}
 	blob := pack(b, l.cfg.Stamp().Clock)
 	l.mu.Lock()
+	if l.ring == nil {
+		l.mu.Unlock()
+		return
+	}
 	epoch, seq := l.ring.Next()
 	l.mem = append(l.mem, series.Row{Epoch: epoch, Seq: seq, At: b.From, Blob: blob})
 	if l.cfg.Fleet {

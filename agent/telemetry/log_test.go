@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,9 +52,9 @@ type rig struct {
 	size    int // bound of the file
 	run     int
 	fleet   bool
-	up      bool
-	running bool
-	openErr error
+	up      atomic.Bool
+	running atomic.Bool
+	openErr atomic.Pointer[error]
 	alarms  alarms
 	log     *Log
 	stop    func()
@@ -70,10 +71,10 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	r.run++
 	run := r.run
-	r.log = New(Config{Interval: time.Minute, Fleet: r.fleet, Running: func() bool { return r.running },
+	r.log = New(Config{Interval: time.Minute, Fleet: r.fleet, Running: r.running.Load,
 		Open: func() (*series.DB, error) {
-			if r.openErr != nil {
-				return nil, r.openErr
+			if err := r.openErr.Load(); err != nil {
+				return nil, *err
 			}
 			return series.Open(r.path, series.Options{Log: slog.New(slog.DiscardHandler), MaxSize: r.size, Run: fmt.Sprint(run), Last: fmt.Sprint(run - 1)})
 		},
@@ -94,7 +95,7 @@ func (r *rig) start() {
 
 // take has the fleet take all there is, when it is up.
 func (r *rig) take() {
-	if !r.up {
+	if !r.up.Load() {
 		return
 	}
 	for below := r.log.Newest() + 1; ; {
@@ -144,7 +145,7 @@ func (r *rig) samples(q Query) (list []Sample) {
 func TestBatchesStayInMemoryWhileTheFleetTakesThem(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.up = true
+		r.up.Store(true)
 		r.measure(2, 9*time.Minute+30*time.Second)
 		if n := r.inFile(); n != 0 || len(r.got) != 9 {
 			t.Errorf("%d batches in the file after 9 minutes, the fleet has %d", n, len(r.got))
@@ -154,7 +155,7 @@ func TestBatchesStayInMemoryWhileTheFleetTakesThem(t *testing.T) {
 			t.Errorf("%d batches in the file after ten minutes", n)
 		}
 		r.measure(2, 5*time.Minute)
-		r.up = false
+		r.up.Store(false)
 		r.measure(2, 2*time.Minute)
 		if n := r.inFile(); n != 17 {
 			t.Errorf("%d batches in the file after the fleet went away", n)
@@ -168,19 +169,19 @@ func TestBatchesStayInMemoryWhileTheFleetTakesThem(t *testing.T) {
 func TestNothingOfADispatchStaysInMemory(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.up = true
+		r.up.Store(true)
 		r.measure(1, 90*time.Second)
 		r.log.Boundary() // it begins
 		synctest.Wait()
 		if n := len(r.log.mem); n != 0 || r.inFile() != 2 {
 			t.Errorf("%d in memory, %d in the file at its start", n, r.inFile())
 		}
-		r.running = true
+		r.running.Store(true)
 		r.measure(1, 3*time.Minute)
 		if n := len(r.log.mem); n != 0 {
 			t.Errorf("%d in memory while it runs", n)
 		}
-		r.running = false
+		r.running.Store(false)
 		r.log.Boundary()
 		synctest.Wait()
 		if n := len(r.log.mem); n != 0 || len(r.log.recorder.devices) != 0 {
@@ -202,7 +203,8 @@ func TestTelemetryIsKeptWithoutAFleet(t *testing.T) {
 			t.Errorf("%d batches in the file", n)
 		}
 		r.stop()
-		r.fleet, r.up = true, true
+		r.fleet = true
+		r.up.Store(true)
 		r.start()
 		r.take()
 		if len(r.got) != 25 || r.got[0].Seq != 25 || r.got[24].Seq != 1 {
@@ -225,9 +227,9 @@ func TestTelemetryIsKeptWithoutAFleet(t *testing.T) {
 func TestAnOutageIsDrainedNewestFirst(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.up = true
+		r.up.Store(true)
 		r.measure(1, 5*time.Minute)
-		r.up = false
+		r.up.Store(false)
 		r.measure(1, 30*time.Minute)
 		r.got = nil
 		live, err := r.log.After(t.Context(), 30, 100)
@@ -238,7 +240,7 @@ func TestAnOutageIsDrainedNewestFirst(t *testing.T) {
 		for _, m := range live {
 			ids[m.ID] = true
 		}
-		r.up = true
+		r.up.Store(true)
 		r.take()
 		for i, m := range r.got {
 			if m.Seq != uint64(35-i) || m.Clock != flex.ClockSynced || m.Schema != "tele/1" || len(m.ID) != 26 {
@@ -262,7 +264,7 @@ func TestAnOutageIsDrainedNewestFirst(t *testing.T) {
 func TestAKillCostsMemoryAlone(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.up = true
+		r.up.Store(true)
 		r.measure(1, 15*time.Minute)
 		before := len(r.got)
 		r.log.mu.Lock()
@@ -291,13 +293,14 @@ func TestAFileThatTakesNothingIsTold(t *testing.T) {
 	clocktest.Bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.stop()
-		r.openErr = errors.New("read-only file system")
+		readOnly := errors.New("read-only file system")
+		r.openErr.Store(&readOnly)
 		r.start()
 		r.measure(1, 2*time.Minute)
 		if r.alarms.of(CodeNotKept) == "" {
 			t.Error("nobody is told")
 		}
-		r.openErr = nil
+		r.openErr.Store(nil)
 		r.measure(1, 12*time.Minute)
 		if text := r.alarms.of(CodeNotKept); text != "" || r.inFile() == 0 {
 			t.Errorf("still told: %q, %d in the file", text, r.inFile())
@@ -310,7 +313,9 @@ func TestAFileThatTakesNothingIsTold(t *testing.T) {
 		if r.alarms.of(CodeNotKept) == "" {
 			t.Error("nobody is told of a failing write")
 		}
+		r.log.mu.Lock()
 		r.log.ring = nil
+		r.log.mu.Unlock()
 		r.measure(1, 12*time.Minute)
 		if text := r.alarms.of(CodeNotKept); text != "" || len(r.log.mem) > 10 {
 			t.Errorf("still told: %q, %d in memory", text, len(r.log.mem))
@@ -333,7 +338,7 @@ func TestWhatLeavesTheRingUnsentIsTold(t *testing.T) {
 		if err != nil || low == 1 || high < 175 || uint64(r.log.Waiting()) < high-low {
 			t.Errorf("%d to %d, %d wait, %v", low, high, r.log.Waiting(), err)
 		}
-		r.up = true
+		r.up.Store(true)
 		r.take()
 		r.measure(1, 15*time.Minute)
 		if r.alarms.of(CodeUndelivered) != "" || r.log.Waiting() != 0 {
