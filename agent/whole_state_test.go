@@ -62,10 +62,14 @@ func TestAStateThatCannotBeWrittenHandsBackAndHeals(t *testing.T) {
 				st, err := s.status()
 				return err == nil && slices.Contains(alerts(st), "state_unusable")
 			})
+			s.await(5*time.Second, "its rates are as they were found", func() bool {
+				rate, _, ok := bat.Point(124, "OutWRte")
+				return ok && rate == 10_000
+			})
 			writes := len(bat.Writes())
 			time.Sleep(2 * time.Second) // nothing may happen
 			if n := len(bat.Writes()); n != writes || bat.Controlled() {
-				t.Errorf("%d writes to the battery while nothing can be stored", n-writes)
+				t.Errorf("%d writes to the battery while nothing can be stored: %v", n-writes, bat.Writes()[writes:])
 			}
 			tc.heal(t, s)
 			s.await(90*time.Second, "flexd goes on by itself", func() bool {
