@@ -186,3 +186,31 @@ func TestWhatARateStandsForCanBeConfigured(t *testing.T) {
 		t.Error("a negative one was taken")
 	}
 }
+
+// A battery that takes its charge from its own sun alone says so on its
+// nameplate, for as long as the owner does not consent to more.
+func TestTheNameplateTellsOfABatteryForSunAlone(t *testing.T) {
+	s := drivertest.Scale{Watt: 1, Pct: -1}
+	for _, c := range []struct {
+		name    string
+		models  []drivertest.Model
+		consent bool
+		grid    uint16 // ChaGriSet
+		want    bool
+	}{
+		{"its own sun alone", battery124(s), false, 0, true},
+		{"the owner consents", battery124(s), true, 0, false},
+		{"the device allows the grid", battery124(s), false, 1, false},
+		{"the device does not say", battery124(s), false, 0xFFFF, false},
+		{"it is told by 704, which has no such setting", battery704(s), false, 0, false},
+	} {
+		b := drivertest.NewBank(40000, append([]drivertest.Model{drivertest.Common(66, "Maker", "Thing", "SN-1")}, c.models...)...)
+		if c.models[len(c.models)-1].ID == 124 {
+			b.Set(124, 17, c.grid)
+		}
+		plate, err := open(t, b, sunspec.Config{Role: flex.RoleStorage, GridCharge: c.consent}).Open(t.Context())
+		if err != nil || plate.NoGridCharge != c.want {
+			t.Errorf("%s: %v, %v", c.name, plate.NoGridCharge, err)
+		}
+	}
+}

@@ -60,6 +60,7 @@ func identify(cfg Config, chain Chain, im image) (*found, error) {
 		f.set, f.cap = methods(role, im, cfg.MaxCharge > 0)
 		f.rate(im)
 		f.plate.Tolls = f.tolls(im, cfg)
+		f.plate.NoGridCharge = f.sunOnly(im, cfg.GridCharge)
 		if f.set != none && beats(im) {
 			f.plate.Refresh = heartbeatEvery
 		}
@@ -241,6 +242,13 @@ func (f *found) step(im image) flex.Watts {
 		return 0
 	}
 	return max(1, watts(math.Ceil(lsb)))
+}
+
+// sunOnly tells that the battery takes no power from the grid, whatever rate it
+// is told: ChaGriSet says so, and the owner's consent to change it is missing.
+func (f *found) sunOnly(im image, consent bool) bool {
+	grid, ok := im.of(124).raw("ChaGriSet")
+	return f.set == rates && ok && grid == 0 && !consent
 }
 
 // method is the device's main way of control.
