@@ -147,7 +147,7 @@ const (
 	operation    = 10 * time.Second       // one conversation with a device
 	cutAfter     = 100 * time.Millisecond // an answer on its way is quicker than a new connection
 	quietGrace   = 50 * time.Millisecond  // after a boundary, for the writes to go first
-	owedAfter    = 5 * time.Second        // a release that takes longer is an alarm
+	owedAfter    = 5 * time.Second        // a release that takes longer, beyond the device's own pace, is an alarm
 	offlineAfter = 3                      // failures in a row
 	blockedFor   = 30 * time.Second
 	asideMost    = 5 * time.Minute  // between two tries of a device that takes no setpoint, while others stand in

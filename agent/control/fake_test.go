@@ -26,6 +26,7 @@ type device struct {
 	lag      time.Duration
 	energy   flex.WattHours
 	settle   time.Duration // until its power follows, by its map
+	pace     time.Duration // what a release takes, by its map
 	short    time.Duration // its own fall-back time, where that is shorter than the lease
 	follow   bool          // its setpoint is relative to what moves by itself
 	slow     time.Duration // a reading takes so long, on top of lag
@@ -112,7 +113,7 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
 	return flex.Nameplate{Model: "fake", Serial: cmp.Or(d.serial, "s-"+string(d.id)), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
-		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, Tolls: d.tolls, Follow: d.follow}, d.reach(ctx)
+		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, HandBack: d.pace, Tolls: d.tolls, Follow: d.follow}, d.reach(ctx)
 }
 
 func (d *device) Read(ctx context.Context) (flex.Reading, error) {

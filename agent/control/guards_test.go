@@ -218,3 +218,26 @@ func TestTooMuchIsMissedUnlessTheAssetIsFree(t *testing.T) {
 		})
 	}
 }
+
+// A device that asks for pauses between requests takes longer to be handed back
+// than others. That is said as owed only when it takes longer than that.
+func TestASlowPaceIsNoDebt(t *testing.T) {
+	for pace, owed := range map[time.Duration]bool{0: true, 8 * time.Second: false} {
+		bubble(t, func(t *testing.T) {
+			d := &device{id: "bat", lag: 6 * time.Second, pace: pace}
+			r := newRig(t, nil, false, d)
+			r.start()
+			defer r.kill()
+			end := time.Now().Add(2 * time.Minute)
+			r.board.change(func(b *board) { b.running = []flex.Dispatch{wants("i1", d, 5000, time.Now(), end)} })
+			time.Sleep(time.Minute)
+			if got := r.c.Progress()["i1"].HandBack; !d.controlled() || got != pace {
+				t.Errorf("told %v, a hand-back takes %v", d.controlled(), got)
+			}
+			time.Sleep(time.Until(end) + 30*time.Second)
+			if d.controlled() || r.alarms.ever("release_owed bat") != owed {
+				t.Errorf("pace %v: still told %v, alarm %v", pace, d.controlled(), r.alarms.ever("release_owed bat"))
+			}
+		})
+	}
+}

@@ -120,6 +120,9 @@ func (s *slot) account(sums map[flex.InstructionID]*account) {
 		}
 		if v := s.served[id]; v != nil {
 			a.served(v)
+			if v.engaged {
+				a.p.HandBack = max(a.p.HandBack, s.plate.HandBack)
+			}
 		}
 		if wanted(s.cmd.target) && slices.Contains(s.cmd.target.Dispatch, id) {
 			s.part(a, s.served[id])
@@ -264,7 +267,7 @@ func (s *slot) anew(id flex.InstructionID) {
 func (s *slot) sweep(running []flex.Dispatch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.due.Load() && s.dueFor(time.Now()) >= owedAfter {
+	if s.overdue(time.Now()) {
 		s.raiseOwed()
 	}
 	s.tellUncovered(time.Now())

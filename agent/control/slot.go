@@ -178,7 +178,7 @@ func (s *slot) status() flex.DeviceStatus {
 	defer s.mu.Unlock()
 	st := flex.DeviceStatus{ID: s.id(), Role: s.role(), Endpoint: s.dev.Endpoint(), Unit: s.dev.Unit(), Online: s.online(), Plate: s.plate,
 		Target: s.cmd.target, Held: s.entry != nil, Error: s.err,
-		ReleaseOwed: s.dueFor(time.Now()) >= owedAfter}
+		ReleaseOwed: s.overdue(time.Now())}
 	if st.Target.Order == "" {
 		st.Target = free(s.id())
 	}
@@ -209,10 +209,8 @@ func (s *slot) status() flex.DeviceStatus {
 	return st
 }
 
-// dueFor is how long a release has been due.
-func (s *slot) dueFor(now time.Time) time.Duration {
-	if s.dueSince.IsZero() {
-		return 0
-	}
-	return now.Sub(s.dueSince)
+// overdue tells whether a release has been due for longer than the device takes at
+// its own pace; mu is held.
+func (s *slot) overdue(now time.Time) bool {
+	return !s.dueSince.IsZero() && now.Sub(s.dueSince) >= owedAfter+s.plate.HandBack
 }

@@ -9,8 +9,9 @@ import (
 	"flexd/agent/flex"
 )
 
-// releaseGrace is how long a release may take before it counts as owed. A
-// release takes well under a second where the device answers.
+// releaseGrace is how long a release may take before it counts as owed, beyond
+// what the device's own pace costs. It takes well under a second where the
+// device answers at once.
 const releaseGrace = 2 * time.Second
 
 // mostLead is how early a device may be told of a dispatch.
@@ -101,7 +102,7 @@ func followScheduled(rec flex.Record, p flex.Progress, known bool, now flex.Stam
 	case !ended:
 		return conditions(rec, p), nil
 	case p.Engaged && !p.Released:
-		return owed(rec, now), nil
+		return owed(rec, p.HandBack, now), nil
 	}
 	rec = rec.With(flex.ReleaseOwed, false)
 	if !rec.StopAt.IsZero() && !rec.StopAt.After(rec.Window.End) {
@@ -137,7 +138,7 @@ func followActive(rec flex.Record, p flex.Progress, known bool, now flex.Stamp) 
 		return conditions(rec, p), nil
 	}
 	if !known || !p.Released {
-		return owed(rec, now), nil
+		return owed(rec, p.HandBack, now), nil
 	}
 	rec = rec.With(flex.ReleaseOwed, false)
 	end := endsAt(rec)
@@ -208,9 +209,9 @@ func stopText(rec flex.Record) string {
 }
 
 // owed marks a release that is due and not proven, after the time that a
-// release may take.
-func owed(rec flex.Record, now flex.Stamp) flex.Record {
-	if now.At.Sub(endsAt(rec)) < releaseGrace {
+// release may take where one takes so long by the device's own pace.
+func owed(rec flex.Record, pace time.Duration, now flex.Stamp) flex.Record {
+	if now.At.Sub(endsAt(rec)) < releaseGrace+pace {
 		return rec
 	}
 	return rec.With(flex.ReleaseOwed, true)

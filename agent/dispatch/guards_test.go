@@ -89,10 +89,12 @@ func TestTheEdgesOfAWindow(t *testing.T) {
 	if at := got.Steps[len(got.Steps)-1].Fact.At; !at.Equal(r.Window.Start) {
 		t.Errorf("active since %v, want the start", at.Sub(r.Window.Start))
 	}
-	for after, want := range map[time.Duration]bool{0: false, 1900 * time.Millisecond: false, 2 * time.Second: true} {
-		next, err := Follow(got, flex.Progress{Engaged: true}, true, stampAt(r.Window.End.Add(after)))
-		if err != nil || next.State != flex.Active || next.Has(flex.ReleaseOwed) != want {
-			t.Errorf("%v after the end: %s, conditions %v, want owed %v", after, next.State, next.Conditions, want)
+	for _, pace := range []time.Duration{0, 8 * time.Second} {
+		for after, want := range map[time.Duration]bool{0: false, 1900 * time.Millisecond: false, 2 * time.Second: true} {
+			next, err := Follow(got, flex.Progress{Engaged: true, HandBack: pace}, true, stampAt(r.Window.End.Add(pace+after)))
+			if err != nil || next.State != flex.Active || next.Has(flex.ReleaseOwed) != want {
+				t.Errorf("%v after the end and a pace of %v: %s, conditions %v, want owed %v", after, pace, next.State, next.Conditions, want)
+			}
 		}
 	}
 }

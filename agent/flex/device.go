@@ -53,6 +53,9 @@ type Nameplate struct {
 	Refresh time.Duration `json:"-"`
 	// Settle is how long the power may take to follow a change; zero: not known.
 	Settle time.Duration `json:"-"`
+	// HandBack is how long a hand-back takes at the pace that the device asks
+	// for; zero: hardly any time.
+	HandBack time.Duration `json:"-"`
 	// Follow tells that a setpoint is relative to something that moves by itself
 	// (generation, the exchange with the grid): it is told anew with every sample.
 	Follow bool `json:"follow,omitempty"`

@@ -24,6 +24,9 @@ type Progress struct {
 	// it; true as well when none was ever written.
 	Released   bool      `json:"released,omitempty"`
 	ReleasedAt time.Time `json:"released_at,omitzero"`
+	// HandBack is how long the slowest device that is still engaged takes to be
+	// handed back at its own pace.
+	HandBack time.Duration `json:"-"`
 	// Left are devices that were not handed back as they were found, since
 	// others had changed them: which, and what stands there.
 	Left       []string `json:"left,omitempty"`

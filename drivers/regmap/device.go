@@ -290,7 +290,7 @@ func (d *Device) plate(f *found, im image) {
 		p.Can = append(p.Can, flex.CanIdle)
 	}
 	p.NoGridCharge = d.unpermitted()
-	p.Tolls = d.tolls()
+	p.Tolls, p.HandBack = d.tolls(), d.handBack()
 	p.Detail = append(p.Detail, "map "+d.m.Name+" is "+string(d.m.Status))
 	d.mu.Lock()
 	defer d.mu.Unlock()

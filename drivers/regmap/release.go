@@ -96,6 +96,21 @@ func (d *Device) unread(rec *flex.Receipt, err error) error {
 	return fmt.Errorf("device %s: cannot tell what stands in the device: %w: %w", d.cfg.ID, flex.ErrUncertain, err)
 }
 
+// handBack is how long a release takes at the pace that the map asks for: what
+// is on the line already, all that is read before and after, and every step.
+func (d *Device) handBack() time.Duration {
+	longest := time.Duration(0)
+	for _, me := range d.m.Control {
+		requests := 1 + 2*len(d.runs(d.withScales(d.handles()))) + len(me.Release)
+		took := time.Duration(requests) * time.Duration(d.m.Line.Gap)
+		for _, s := range me.Release {
+			took += time.Duration(s.Wait)
+		}
+		longest = max(longest, took)
+	}
+	return longest
+}
+
 // owns insists that the journal speaks of this device.
 func (d *Device) owns(f *found, s flex.Snapshot) error {
 	if s.Serial != f.serial || s.Serial == "" && (s.Endpoint != d.cfg.Endpoint || s.Unit != d.cfg.Unit) {

@@ -1,6 +1,7 @@
 package regmap_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -8,6 +9,8 @@ import (
 
 	"flexd/agent/flex"
 	strangers "flexd/drivers/drivertest/makers"
+	"flexd/drivers/modbus"
+	"flexd/drivers/regmap"
 )
 
 // Whatever its owner runs, by the app or by a controller of their own, a plant
@@ -63,4 +66,42 @@ func TestASigenergyWhoseAppForbidsItIsNotTold(t *testing.T) {
 		}
 		near(t, "it serves the house", float64(b.gives()), 700, 1)
 	})
+}
+
+// tallied counts what is asked on the line.
+type tallied struct {
+	regmap.Bus
+	n int
+}
+
+func (c *tallied) Do(ctx context.Context, r modbus.Request) (modbus.Response, error) {
+	c.n++
+	return c.Bus.Do(ctx, r)
+}
+
+// A plant that answers one request a second takes seconds to be handed back,
+// and its nameplate says how many.
+func TestTheNameplateTellsHowLongAHandBackTakes(t *testing.T) {
+	for name, gap := range map[string]time.Duration{"sigenergy": time.Second, "sungrow-sh": 100 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			b := madeFor(name).bench()
+			bus := &tallied{Bus: b.p}
+			d := b.driver(t, bus)
+			plate, err := d.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := entryOf(t, d)
+			if err := b.steer(t, d, &e, 1000, 4*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			bus.n = 0
+			if rec, err := d.Release(t.Context(), e); err != nil || !rec.Echo {
+				t.Fatalf("%+v, %v", rec, err)
+			}
+			if took := time.Duration(bus.n) * gap; plate.HandBack < took || plate.HandBack > 2*took {
+				t.Errorf("%s: %v on the nameplate, it takes %v", name, plate.HandBack, took)
+			}
+		})
+	}
 }
