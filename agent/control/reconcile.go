@@ -19,7 +19,6 @@ type unit struct {
 	index int
 	slots []*slot
 	wake  chan struct{} // of the reconciler
-	look  chan struct{} // of the reader
 
 	mu  sync.Mutex
 	ops map[*conversation]bool
@@ -29,7 +28,7 @@ type unit struct {
 type conversation struct{ cancel context.CancelCauseFunc }
 
 func newUnit(c *Controller, index int) *unit {
-	return &unit{c: c, index: index, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), ops: map[*conversation]bool{}}
+	return &unit{c: c, index: index, wake: make(chan struct{}, 1), ops: map[*conversation]bool{}}
 }
 
 // begin opens a conversation. Unless it comes first, as a release does, it gives
