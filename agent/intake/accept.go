@@ -19,6 +19,7 @@ func (i *Intake) Accept(ctx context.Context, env flex.Envelope) error {
 	hash := hex.EncodeToString(sum[:])
 	n, err := i.cfg.Verifier.Verify(ctx, env)
 	if err != nil {
+		err = i.forgers.judged(env, err, time.Now())
 		return i.unverified(env, hash, err)
 	}
 	if n.ID == "" || n.DataURL == "" {

@@ -86,6 +86,7 @@ type Intake struct {
 	overflow  bool // open notices are in the store that are not in jobs
 	refusedAt time.Time
 	nRefused  int
+	forgers   forgers
 	stale     bool // what waits is to be matched again whenever it is due
 	rematches bool // that is under way
 	rematchAt time.Time
