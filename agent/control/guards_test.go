@@ -241,3 +241,31 @@ func TestASlowPaceIsNoDebt(t *testing.T) {
 		})
 	}
 }
+
+// In the first moments of a process nothing is missing yet: the device has not
+// been looked at.
+func TestNothingIsMissingBeforeTheFirstLook(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := run(t, d)
+		r.kill()
+		d.set(func(d *device) { d.lag = 150 * time.Millisecond })
+		next := newRig(t, r.journal, false, d)
+		next.board.running = r.board.running
+		if err := next.c.Recover(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		next.start()
+		for range 60 {
+			time.Sleep(20 * time.Millisecond)
+			if p := next.c.Progress()["i1"]; p.Missing != 0 || len(p.Failed) > 0 {
+				t.Fatalf("missing while it is looked at: %+v", p)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		if p := next.c.Progress()["i1"]; p.Delivering == nil || !*p.Delivering {
+			t.Errorf("not delivering afterwards: %+v", p)
+		}
+		next.kill()
+	})
+}

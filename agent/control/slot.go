@@ -49,6 +49,7 @@ type slot struct {
 	openWait time.Duration
 	readAt   time.Time
 	readErr  string
+	planned  bool // with a reading, once
 
 	// Of the planner.
 	cmd command
@@ -129,8 +130,11 @@ func (s *slot) role() flex.Role {
 func (s *slot) online() bool { return s.opened && s.misses < offlineAfter }
 
 // untried tells that this process has not finished its first look at the
-// device, as in the first moments after a start.
-func (s *slot) untried() bool { return !s.opened && s.opens+s.misses == 0 && s.openWait == 0 }
+// device, or not planned with what it saw, as in the first moments after a
+// start.
+func (s *slot) untried() bool {
+	return !s.planned && s.misses == 0 && s.openWait == 0 && s.opens <= 1
+}
 
 // limited is the nameplate within the configured bound.
 func (s *slot) limited() flex.Nameplate {

@@ -84,6 +84,13 @@ func (c *Controller) tick(now time.Time) time.Time {
 	c.plan = plan
 	known := c.known
 	c.mu.Unlock()
+	for _, d := range in.Devices {
+		if s := c.byID[d.ID]; s != nil && d.Reading != nil {
+			s.mu.Lock()
+			s.planned = true
+			s.mu.Unlock()
+		}
+	}
 	c.alarms(plan)
 	c.judgeAssets(in, plan)
 	c.newLives(in.Dispatches)

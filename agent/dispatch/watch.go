@@ -116,11 +116,12 @@ type batch struct {
 // follows a first write comes in the next moments.
 const factsWithin = time.Second
 
-// early tells whether what changed may still wait.
+// early tells whether what changed may still wait. That a window has begun may
+// not: after a restart the clock alone could not tell it.
 func (e *Engine) early(old, next flex.Record) bool {
 	since, waits := e.facts[next.ID]
 	switch {
-	case len(old.Steps) != len(next.Steps) || !sameConditions(old, next):
+	case len(old.Steps) != len(next.Steps) || !sameConditions(old, next) || old.Begun.Boot != next.Begun.Boot:
 		return false
 	case !waits:
 		e.facts[next.ID] = time.Now()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,9 +199,9 @@ func TestAnswersInBulk(t *testing.T) {
 			w.WriteHeader(c.code)
 			fmt.Fprint(w, c.reply)
 		})
-		singles := 0
+		var singles atomic.Int32
 		for _, s := range say {
-			srv.on(fmt.Sprintf(one, s.ID), func(http.ResponseWriter, *http.Request) { singles++ })
+			srv.on(fmt.Sprintf(one, s.ID), func(http.ResponseWriter, *http.Request) { singles.Add(1) })
 		}
 		m := openProfile(t, srv.URL, "response: {use: on, bulk: {accept: {method: POST, path: "+many+", body: {instructions: \"{items}\"}, already: [409]}}}")
 		for i, err := range m.Respond(t.Context(), flex.Accept, say) {
@@ -208,8 +209,8 @@ func TestAnswersInBulk(t *testing.T) {
 				t.Errorf("%s: %s: %v", name, say[i].ID, err)
 			}
 		}
-		if singles != c.singles || h.all()[0] != "POST "+many+` {"instructions":[{"id":"a","revision":0},{"id":"b","revision":0},{"id":"c","revision":0}]}` {
-			t.Errorf("%s: %d singles, %q", name, singles, h.all())
+		if int(singles.Load()) != c.singles || h.all()[0] != "POST "+many+` {"instructions":[{"id":"a","revision":0},{"id":"b","revision":0},{"id":"c","revision":0}]}` {
+			t.Errorf("%s: %d singles, %q", name, singles.Load(), h.all())
 		}
 	}
 }

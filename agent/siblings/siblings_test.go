@@ -29,7 +29,9 @@ func newGroup(t *testing.T, n int, settle time.Duration) *group {
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	for i := range n {
-		g.own, g.raised = append(g.own, map[string]string{"contract c": "new"}), append(g.raised, map[string]string{})
+		g.set(func() { // those before it run already
+			g.own, g.raised = append(g.own, map[string]string{"contract c": "new"}), append(g.raised, map[string]string{})
+		})
 		w := New(Config{Settle: settle, Log: slog.New(slog.DiscardHandler),
 			Own: func(context.Context) (map[string]string, error) {
 				g.mu.Lock()
