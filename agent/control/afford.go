@@ -8,9 +8,10 @@ import (
 	"flexd/agent/flex"
 )
 
-// Afford tells why the budgets of writes that wear out memory do not carry a
-// dispatch beside all that is promised for its day; nil when they do. It is
-// asked before a promise is made: later there is no more to do than to expire.
+// Afford tells why no device of an asset can ever do what a dispatch asks, or
+// why the budgets of writes that wear out memory do not carry it beside all that
+// is promised for its day; nil when they do. It is asked before a promise is
+// made: later there is no more to do than to expire.
 func (c *Controller) Afford(d flex.Dispatch) *flex.Refusal {
 	return c.afford(d, c.cfg.Board.Running())
 }
@@ -30,7 +31,10 @@ func (c *Controller) afford(d flex.Dispatch, others []flex.Dispatch) *flex.Refus
 			if s == nil || s.role() == flex.RoleMeter {
 				continue
 			}
-			no := s.afford(d, others, now)
+			no := s.idles(a, d)
+			if no == nil {
+				no = s.afford(d, others, now)
+			}
 			if carried = carried || no == nil; why == nil {
 				why = no
 			}
@@ -38,6 +42,22 @@ func (c *Controller) afford(d flex.Dispatch, others []flex.Dispatch) *flex.Refus
 		if why != nil && !carried {
 			return why
 		}
+	}
+	return nil
+}
+
+// idles refuses what the device cannot do in any state: to be held at 0 W. What
+// a share counts from a baseline is not known before its time.
+func (s *slot) idles(a allocate.Asset, d flex.Dispatch) *flex.Refusal {
+	still := slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == a.ID && sh.Power == 0 })
+	counted := slices.ContainsFunc(d.Baselines, func(b flex.Baseline) bool { return b.Asset == a.ID })
+	if !still || counted || a.Control != allocate.Setpoint {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if can := s.plate.Can; slices.Contains(can, flex.CanSet) && !slices.Contains(can, flex.CanIdle) {
+		return flex.Refuse(flex.ReasonUncontrollable, "%s cannot be held at 0 W: told so, it would take its PV down", s.id())
 	}
 	return nil
 }

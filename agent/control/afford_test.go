@@ -113,3 +113,41 @@ func TestTheAlarmOfASpentBudgetSurvivesARestart(t *testing.T) {
 		}
 	})
 }
+
+// A device that cannot be held at 0 W in any state is not promised for it; what
+// another device of its asset can do, or what is asked beside 0 W, is.
+func TestWhatNoDeviceCanHoldIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		luna, other := &device{id: "luna", restless: true}, &device{id: "other"}
+		r := newRig(t, nil, false, luna, other)
+		r.start()
+		defer r.kill()
+		time.Sleep(2 * time.Second)
+		from := time.Now().Add(time.Hour)
+		ask := func(p flex.Watts) flex.Dispatch { return wants("i1", luna, p, from, from.Add(time.Hour)) }
+		why := r.c.Afford(ask(0))
+		if f := r.c.Foresee(ask(0)); why == nil || why.Reason != flex.ReasonUncontrollable || !f.Known || f.Reason != flex.ReasonUncontrollable {
+			t.Errorf("refused %v, foreseen %+v", why, f)
+		}
+		counted := ask(0)
+		counted.Baselines = []flex.Baseline{{Asset: asset(luna)}}
+		for name, d := range map[string]flex.Dispatch{
+			"1 W": ask(1), "counted from a baseline": counted, "one that can": wants("i1", other, 0, from, from.Add(time.Hour)),
+		} {
+			if why := r.c.Afford(d); why != nil {
+				t.Errorf("%s: %v", name, why)
+			}
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		luna, other := &device{id: "luna", restless: true}, &device{id: "other"}
+		r := newRig(t, nil, false, luna, other)
+		r.c.cfg.Assets[0].Devices = append(r.c.cfg.Assets[0].Devices, "other")
+		r.start()
+		defer r.kill()
+		time.Sleep(2 * time.Second)
+		if why := r.c.Afford(wants("i1", luna, 0, time.Now(), time.Now().Add(time.Hour))); why != nil {
+			t.Errorf("another device of the asset can: %v", why)
+		}
+	})
+}

@@ -28,6 +28,7 @@ type device struct {
 	settle   time.Duration // until its power follows, by its map
 	pace     time.Duration // what a release takes, by its map
 	short    time.Duration // its own fall-back time, where that is shorter than the lease
+	restless bool          // it cannot be held at 0 W
 	follow   bool          // its setpoint is relative to what moves by itself
 	slow     time.Duration // a reading takes so long, on top of lag
 
@@ -112,8 +113,12 @@ func (d *device) Open(ctx context.Context) (flex.Nameplate, error) {
 		return flex.Nameplate{Model: "fake", Serial: "s-" + string(d.id), Role: flex.RolePV, MaxPower: 10_000,
 			Can: []flex.Capability{flex.CanCap, flex.CanMeasure}, Revert: !d.stubborn}, d.reach(ctx)
 	}
+	can := []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}
+	if !d.restless {
+		can = append(can, flex.CanIdle)
+	}
 	return flex.Nameplate{Model: "fake", Serial: cmp.Or(d.serial, "s-"+string(d.id)), Role: flex.RoleStorage, MaxPower: 10_000, MaxCharge: 10_000, MaxDischarge: 10_000, Energy: d.energy,
-		Can: []flex.Capability{flex.CanSet, flex.CanMeasure, flex.CanSoC}, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, HandBack: d.pace, Tolls: d.tolls, Follow: d.follow}, d.reach(ctx)
+		Can: can, Revert: !d.stubborn, Refresh: d.short * 2 / 5, Settle: d.settle, HandBack: d.pace, Tolls: d.tolls, Follow: d.follow}, d.reach(ctx)
 }
 
 func (d *device) Read(ctx context.Context) (flex.Reading, error) {

@@ -132,8 +132,8 @@ func (v *verdict) asset(sh flex.AssetShare) {
 	}
 	for _, id := range a.Devices {
 		v.device(id)
-		v.able(id, a, sh.Power)
 	}
+	v.able(a, sh.Power)
 	if a.Control == allocate.Meter {
 		v.meter(a.MeterID, "asset "+string(a.ID))
 	}
@@ -175,23 +175,49 @@ func (v *verdict) device(id flex.DeviceID) {
 	}
 }
 
-// able judges what a device's nameplate says against an order: at the start it
-// would be refused.
-func (v *verdict) able(id flex.DeviceID, a allocate.Asset, power flex.Watts) {
-	d, known := v.find(id)
-	if !known || a.Control != allocate.Setpoint || d.Role == flex.RolePV {
+// able judges what the nameplates say against an order: at the start it would
+// be refused. Where another device of the asset can do it, that is worth a note.
+func (v *verdict) able(a allocate.Asset, power flex.Watts) {
+	if a.Control != allocate.Setpoint {
 		return
 	}
+	var barred []flex.Concern
+	others := 0
+	for _, id := range a.Devices {
+		d, known := v.find(id)
+		switch text := bars(d, power); {
+		case !known || d.Role == flex.RolePV:
+		case text == "":
+			others++
+		default:
+			barred = append(barred, flex.Concern{Reason: flex.ReasonUncontrollable, Subject: string(id), Text: text})
+		}
+	}
+	for _, c := range barred {
+		if others > 0 {
+			v.note("%s", c.Text)
+		} else {
+			v.add(c.Reason, c.Subject, "%s", c.Text)
+		}
+	}
+}
+
+// bars tells why a device, as it stands now, takes no such order; "": it does.
+func bars(d allocate.Device, power flex.Watts) string {
 	var sun flex.Watts
 	if d.Reading != nil && d.Reading.PV != nil {
 		sun = *d.Reading.PV
 	}
+	told := slices.Contains(d.Plate.Can, flex.CanSet) && !slices.Contains(d.Plate.Can, flex.CanIdle)
 	switch {
 	case power < 0 && d.Plate.NoGridCharge && -power > sun:
-		v.add(flex.ReasonUncontrollable, string(id), "%s charges from its own sun alone, which gives %v now: to take %v the configuration needs grid_charge: true", id, sun, -power)
-	case len(d.Plate.Can) > 0 && d.Plate.Method != "" && !slices.Contains(d.Plate.Can, flex.CanIdle) && sun > 0 && power.Abs() < sun:
-		v.note("%s takes its PV down to what it is told: while that gives more than is asked (%v now) no setpoint is written", id, sun)
+		return fmt.Sprintf("%s charges from its own sun alone, which gives %v now: to take %v the configuration needs grid_charge: true", d.ID, sun, -power)
+	case told && power == 0:
+		return fmt.Sprintf("%s cannot be held at 0 W: told so, it would take its PV down", d.ID)
+	case told && power.Abs() < sun:
+		return fmt.Sprintf("%s takes its PV down to what it is told: while that gives more than is asked (%v now) no setpoint is written", d.ID, sun)
 	}
+	return ""
 }
 
 // meter judges whether a meter that something rests on is read.

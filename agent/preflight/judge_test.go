@@ -31,6 +31,16 @@ func calm() (Input, Subject) {
 	return in, Subject{Kind: flex.PreflightObligation, ID: "ob", Obligation: "ob", Window: w, Run: time.Hour, Shares: []flex.AssetShare{{Asset: "a", Power: 5000}}}
 }
 
+// beside puts another battery of the same kind into the asset, which nothing bars.
+func beside(in *Input) {
+	d, st := in.Site.Devices[0], in.Status[0]
+	r := *d.Reading
+	r.Device = "other"
+	d.ID, d.Reading, d.Plate.NoGridCharge, st.ID, st.Reading = "other", &r, false, "other", &r
+	in.Site.Devices, in.Status = append(in.Site.Devices, d), append(in.Status, st)
+	in.Site.Assets[0].Devices = append(in.Site.Assets[0].Devices, "other")
+}
+
 var judgements = []struct {
 	name   string
 	change func(*Input, *Subject)
@@ -48,6 +58,21 @@ var judgements = []struct {
 	{name: "to charge from its own sun", change: func(in *Input, s *Subject) {
 		sun := flex.Watts(2000)
 		s.Shares[0].Power, in.Site.Devices[0].Plate.NoGridCharge, in.Site.Devices[0].Reading.PV = -1500, true, &sun
+	}},
+	{name: "to charge from the grid beside another that may", change: func(in *Input, s *Subject) {
+		s.Shares[0].Power, in.Site.Devices[0].Plate.NoGridCharge = -1500, true
+		beside(in)
+	}},
+	{name: "below the sun that it would take down", change: func(in *Input, s *Subject) {
+		sun := flex.Watts(6000)
+		in.Site.Devices[0].Plate.Can, in.Site.Devices[0].Reading.PV = []flex.Capability{flex.CanSet}, &sun
+	}, want: flex.ReasonUncontrollable, text: "takes its PV down"},
+	{name: "to be held at 0 W, which it cannot", change: func(in *Input, s *Subject) {
+		s.Shares[0].Power, in.Site.Devices[0].Plate.Can = 0, []flex.Capability{flex.CanSet}
+	}, want: flex.ReasonUncontrollable, text: "0 W"},
+	{name: "above that sun", change: func(in *Input, _ *Subject) {
+		sun := flex.Watts(3000)
+		in.Site.Devices[0].Plate.Can, in.Site.Devices[0].Reading.PV = []flex.Capability{flex.CanSet}, &sun
 	}},
 	{name: "to discharge without that consent", change: func(in *Input, _ *Subject) { in.Site.Devices[0].Plate.NoGridCharge = true }},
 	{name: "room to take it", change: func(in *Input, s *Subject) { s.Shares[0].Power = -1800 }},

@@ -189,6 +189,9 @@ func (c *checker) point(m *Map, name string) {
 			bad("sf", fmt.Sprintf("%q is no readable point of type s16", p.SF), "name the point of the scale factor")
 		}
 	}
+	if p.Avoid != nil && !p.writable() {
+		bad("avoid", "what is not written need not be avoided", "remove avoid")
+	}
 	if p.UnitID < 0 || p.UnitID > 255 {
 		bad("unit_id", "a unit id is 1 to 255", "")
 	}

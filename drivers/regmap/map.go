@@ -70,10 +70,13 @@ type Point struct {
 	// value that is known: of a battery that sleeps or is empty.
 	Missing *number `yaml:"missing"`
 	Access  access  `yaml:"access"`
-	Memory  memory  `yaml:"memory"`
-	Budget  int     `yaml:"budget"` // writes a day that a source allows; 0: as the site's configuration has it
-	UnitID  int     `yaml:"unit_id"`
-	Note    string  `yaml:"note"`
+	// Avoid is a value that is no setpoint to the device but something else: one
+	// step beside it is told instead, towards less.
+	Avoid  *number `yaml:"avoid"`
+	Memory memory  `yaml:"memory"`
+	Budget int     `yaml:"budget"` // writes a day that a source allows; 0: as the site's configuration has it
+	UnitID int     `yaml:"unit_id"`
+	Note   string  `yaml:"note"`
 	// Valid holds where the value means anything, for a device that reads 0
 	// where it knows nothing.
 	Valid []Check `yaml:"valid"`

@@ -228,6 +228,10 @@ func (d *Device) request(s Step, w wish, im image) (r request, stands float64, e
 			return r, stands, fmt.Errorf("%s: %w", name, err)
 		}
 		words, got, err := d.encode(im, name, v)
+		if p := d.m.Points[name]; err == nil && p.Avoid != nil && s.Values[i].moves() && got == float64(*p.Avoid) {
+			lsb, _ := d.lsb(im, p) // known, or nothing was encoded
+			words, got, err = d.encode(im, name, got-math.Copysign(lsb, w.ac))
+		}
 		if err != nil {
 			return r, stands, err
 		}
