@@ -269,3 +269,23 @@ func TestNothingIsMissingBeforeTheFirstLook(t *testing.T) {
 		next.kill()
 	})
 }
+
+// A device that is made ready for a dispatch is not under control yet.
+func TestWhatIsOnlyMadeReadyIsNotHeld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat"}
+		r := newRig(t, nil, false, d)
+		r.start()
+		start := time.Now().Add(30 * time.Second)
+		r.board.change(func(b *board) { b.running = []flex.Dispatch{wants("i1", d, 5000, start, start.Add(time.Minute))} })
+		time.Sleep(20 * time.Second)
+		if got := r.c.Status()[0].Held; got || !r.journal.open("bat") {
+			t.Errorf("journal open %v, held %v before the start", r.journal.open("bat"), got)
+		}
+		time.Sleep(time.Until(start) + time.Second)
+		if !r.c.Status()[0].Held {
+			t.Error("not held in its window")
+		}
+		r.kill()
+	})
+}

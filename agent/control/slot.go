@@ -181,7 +181,7 @@ func (s *slot) status() flex.DeviceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := flex.DeviceStatus{ID: s.id(), Role: s.role(), Endpoint: s.dev.Endpoint(), Unit: s.dev.Unit(), Online: s.online(), Plate: s.plate,
-		Target: s.cmd.target, Held: s.entry != nil, Error: s.err,
+		Target: s.cmd.target, Held: s.stands, Error: s.err,
 		ReleaseOwed: s.overdue(time.Now())}
 	if st.Target.Order == "" {
 		st.Target = free(s.id())

@@ -84,7 +84,7 @@ func (a Around) render() (string, error) {
 		"mqtt: {broker: " + quote(a.Broker) + ", telemetry: 5s}",
 		"devices:",
 		"  - {id: pv1, driver: sunspec, role: pv, address: " + quote(a.PV) + ", unit: 1}",
-		"  - {id: bat1, driver: sunspec, role: storage, address: " + quote(a.Battery) + ", unit: 1, reserve_soc: 20%}",
+		"  - {id: bat1, driver: sunspec, role: storage, address: " + quote(a.Battery) + ", unit: 1, reserve_soc: 20%, grid_charge: true}",
 		"  - {id: grid, driver: sunspec, role: meter, sign: import_positive, address: " + quote(a.Grid) + ", unit: 1}",
 		"assets:",
 		"  - {market_id: " + AssetName + ", devices: [bat1], meter: grid, reference: zero, control: setpoint, max_dispatch: 10 kW}",

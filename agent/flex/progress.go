@@ -54,7 +54,7 @@ type DeviceStatus struct {
 	ReadingAge Seconds `json:"reading_age_s,omitempty"`
 	Target     Target  `json:"target"`
 	Proof      Proof   `json:"proof"`
-	// Held tells that the journal is open: a release is owed some day.
+	// Held tells that a write of ours may stand: a release is owed some day.
 	Held bool `json:"held,omitempty"`
 	// ReleaseOwed tells that the release was due and is not proven yet.
 	ReleaseOwed bool `json:"release_owed,omitempty"`
