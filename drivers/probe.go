@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"flexd/agent/flex"
 	"flexd/drivers/modbus"
+	"flexd/drivers/regmap"
 	"flexd/drivers/sunspec"
 )
 
@@ -21,9 +24,17 @@ type ProbeConfig struct {
 	Log     *slog.Logger
 }
 
-// probeUnits are those from the factory, by which makers' devices are known: all
-// of them are asked.
-func probeUnits() []uint8 { return []uint8{1, 3, 126, 247, 71, 100} }
+// probeUnits are those from the factory, by which makers' devices are known, and
+// those that the shipped maps name: all of them are asked.
+func probeUnits() []uint8 {
+	units := []uint8{1, 3, 126, 247, 71, 100}
+	for _, name := range regmap.Names() {
+		if m, err := regmap.Load(name, ""); err == nil && !slices.Contains(units, uint8(m.Line.Unit)) {
+			units = append(units, uint8(m.Line.Unit))
+		}
+	}
+	return units
+}
 
 // moreUnits are 255 and 0, by which many devices and gateways answer for
 // themselves, and a second one. They are asked where few of the others answered:
@@ -138,6 +149,9 @@ func (p *ProbeResult) byMap(found []Match, no error) {
 	p.Driver, p.Maps = "", found
 	if len(found) == 0 {
 		p.Problem = fmt.Sprintf("it speaks Modbus, but %v; and no register map that states an identity fits: name its map in the configuration, `flexd map list` shows them", no)
+		if may := unnamed(p.Unit); len(may) > 0 {
+			p.Problem += fmt.Sprintf("; %s cannot be recognised and answers as unit %d too", strings.Join(may, " or "), p.Unit)
+		}
 		return
 	}
 	p.Driver, p.Plate, p.Reading = DriverMap, found[0].Plate, found[0].Reading

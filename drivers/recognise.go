@@ -15,10 +15,12 @@ import (
 
 // Match is a register map whose identity holds on a device.
 type Match struct {
-	Map    string         `json:"map"`
-	Title  string         `json:"title"`
-	Status string         `json:"status"`
-	Plate  flex.Nameplate `json:"plate"`
+	Map    string `json:"map"`
+	Title  string `json:"title"`
+	Status string `json:"status"`
+	// Question decides between this map and the others that fit; "": it is the only one.
+	Question string         `json:"question,omitempty"`
+	Plate    flex.Nameplate `json:"plate"`
 	// Reading is what it gives by that map; not of a meter, whose sign is not known.
 	Reading *flex.Reading `json:"reading,omitempty"`
 }
@@ -75,14 +77,28 @@ func KnownMaps(dir string, log *slog.Logger) (known Recogniser, ports []int) {
 			if err != nil {
 				continue
 			}
-			found := Match{Map: m.Name, Title: m.Title, Status: string(m.Status), Plate: plate}
+			found := Match{Map: m.Name, Title: m.Title, Status: string(m.Status), Question: m.Question, Plate: plate}
 			if r, err := d.Read(ctx); err == nil && cfg.Sign == "" {
 				found.Reading = &r
 			}
 			out = append(out, found)
 		}
+		if len(out) == 1 {
+			out[0].Question = ""
+		}
 		return out
 	}, ports
+}
+
+// unnamed are the shipped maps that state no identity and are for a unit: one
+// of them may be the device's.
+func unnamed(unit uint8) (names []string) {
+	for _, name := range regmap.Names() {
+		if m, err := regmap.Load(name, ""); err == nil && len(m.Identity) == 0 && m.Line.Unit == int(unit) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // fitting are the shipped maps that fit a unit.

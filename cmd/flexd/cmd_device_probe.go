@@ -110,6 +110,9 @@ func probeText(w io.Writer, p drivers.ProbeResult) {
 	}
 	for _, m := range p.Maps {
 		fmt.Fprintf(w, "  fits the register map %s (%s, %s)\n", m.Map, m.Title, m.Status)
+		if m.Question != "" {
+			fmt.Fprintf(w, "    what decides: %s\n", m.Question)
+		}
 	}
 	readingText(w, p.Reading)
 	if q := p.Quirks; q != nil {

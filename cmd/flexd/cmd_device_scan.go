@@ -115,6 +115,13 @@ func scanText(w io.Writer, res drivers.ScanResult) {
 		fmt.Fprintf(tw, "%s\t%d\t%s\t%s\t%s\t%s\n", f.Address, f.Unit, orDash(f.Driver), foundWhat(f), orDash(serial), orDash(strings.Join(maps, ", ")))
 	}
 	_ = tw.Flush()
+	for _, f := range res.Found {
+		for _, m := range f.Maps {
+			if m.Question != "" {
+				fmt.Fprintf(w, "%s unit %d, is it %s: %s\n", f.Address, f.Unit, m.Map, m.Question)
+			}
+		}
+	}
 	if slices.ContainsFunc(res.Found, func(f drivers.Found) bool { return f.Driver == "" && len(f.Maps) == 0 }) {
 		fmt.Fprintln(w, "what is not known may be a device that does not name itself: see `flexd map list`, and name its map in the configuration")
 	}

@@ -40,6 +40,13 @@ func TestAMapKnowsItsOwnDeviceAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		twin := same[name] != ""
+		for _, other := range same {
+			twin = twin || other == name
+		}
+		if twin != (m.Question != "") {
+			t.Errorf("%s: two maps for its device %v, what decides: %q", name, twin, m.Question)
+		}
 		if devices[name].bus == nil {
 			t.Errorf("%s: no simulated device", name)
 		}

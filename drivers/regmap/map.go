@@ -10,14 +10,16 @@ import (
 // Map is one vendor's register map, read and checked. See the shipped maps for
 // what each setting means; `flexd map schema` gives them to an editor.
 type Map struct {
-	Name     string   `yaml:"map"`
-	Title    string   `yaml:"title"`
-	Vendor   string   `yaml:"vendor"`
-	Models   []string `yaml:"models"`
-	Status   status   `yaml:"status"`
-	Sources  sources  `yaml:"sources"`
-	Notes    []string `yaml:"notes"` // for the technician
-	Role     roles    `yaml:"role"`  // the first, unless the site's configuration names another one
+	Name    string   `yaml:"map"`
+	Title   string   `yaml:"title"`
+	Vendor  string   `yaml:"vendor"`
+	Models  []string `yaml:"models"`
+	Status  status   `yaml:"status"`
+	Sources sources  `yaml:"sources"`
+	Notes   []string `yaml:"notes"` // for the technician
+	// Question tells this map from another one that fits the same device.
+	Question string   `yaml:"question"`
+	Role     roles    `yaml:"role"` // the first, unless the site's configuration names another one
 	Line     Line     `yaml:"line"`
 	LowFirst order    `yaml:"words"` // of values wider than a register; a point may say otherwise
 	WordsBy  *WordsBy `yaml:"words_by"`
