@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -228,6 +229,56 @@ func TestEveryBeginningOfSingleWritesIsBetween(t *testing.T) {
 		if _, err := d.Apply(ctx, told(flex.OrderSet, powers[1])); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What was learned of a device is learned anew after a restart. In mid-dispatch
+// that costs one refused request for each register, and neither an error nor another order.
+func TestLearningAnewAfterARestartCostsNoDispatch(t *testing.T) {
+	s := drivertest.Scale{Pct: -1}
+	b := drivertest.NewBank(40000, drivertest.Common(66, "Maker", "Thing", "SN-1"), drivertest.Inverter(1200, s), drivertest.Nameplate(82, 10000, 20000, s),
+		drivertest.Settings(10000, s), drivertest.Status(0), drivertest.Immediate(s), drivertest.Storage(8000, s))
+	bus := &picky{Bus: b, most: 30, code: modbus.IllegalValue, refuses: modbus.WriteMultiple}
+	life := func() *sunspec.Device {
+		d, err := sunspec.New(sunspec.Config{ID: "dev", Unit: 1, Role: flex.RoleStorage, Bus: mannered(bus, mannerSettings{}, quietly())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := life()
+	snap, err := d.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		bus.asked = nil
+		rec, err := d.Apply(t.Context(), told(flex.OrderSet, 3000))
+		if err != nil || !rec.Echo || rec.Effective != 3000 {
+			t.Fatalf("life %d: %+v, %v", n, rec, err)
+		}
+		refused := func() int {
+			return len(slices.DeleteFunc(bus.asked, func(r modbus.Request) bool { return r.Func != modbus.WriteMultiple }))
+		}
+		if k := refused(); k == 0 || k > 8 {
+			t.Errorf("life %d: %d requests were refused", n, k)
+		}
+		bus.asked = nil
+		if rec, err := d.Apply(t.Context(), told(flex.OrderSet, 3000)); err != nil || !rec.Echo {
+			t.Fatalf("life %d, again: %+v, %v", n, rec, err)
+		}
+		if k := refused(); k > 1 { // several in one request are tried again each time
+			t.Errorf("life %d, again: %d requests were refused", n, k)
+		}
+		if n == 2 {
+			if rec, err := life().Release(t.Context(), flex.JournalEntry{Snapshot: snap, Intent: rec.Holds}); err != nil || !rec.Echo {
+				t.Errorf("%+v, %v", rec, err)
+			}
+		}
+		d = life()
 	}
 }
 

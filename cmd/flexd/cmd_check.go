@@ -13,6 +13,7 @@ import (
 	"flexd/agent"
 	"flexd/agent/config"
 	"flexd/agent/piclo"
+	"flexd/drivers/regmap"
 )
 
 func checkCommand() command {
@@ -106,6 +107,7 @@ func describe(rep *report, c *config.Config) error {
 	if c.Site.Meter == "" {
 		rep.Notes = append(rep.Notes, "no site meter: import and export limits are kept without credit for load")
 	}
+	rep.Notes = append(rep.Notes, mapNotes(c)...)
 	for _, a := range c.Assets {
 		if a.Control == "observe" {
 			rep.Notes = append(rep.Notes, fmt.Sprintf("asset %s is in control: observe: nothing will be written", a.MarketID))
@@ -118,6 +120,24 @@ func describe(rep *report, c *config.Config) error {
 		rep.Notes = append(rep.Notes, "no assets: every instruction will be somebody else's")
 	}
 	return nil
+}
+
+// mapNotes tells what is not sure of a device's register map, and what the
+// device goes on with if flexd is gone for good.
+func mapNotes(c *config.Config) (notes []string) {
+	for _, d := range c.Devices {
+		m, err := regmap.Load(d.Map, c.Maps)
+		if d.Map == "" || err != nil { // what is wrong with it is a finding
+			continue
+		}
+		if n := len(m.Doubts()); n > 0 {
+			notes = append(notes, fmt.Sprintf("device %s: %d of its register map %s is doubtful, `flexd map show %s` says what", d.ID, n, d.Map, d.Map))
+		}
+		for _, gone := range m.Gone() {
+			notes = append(notes, fmt.Sprintf("device %s: if flexd is gone, %s", d.ID, gone))
+		}
+	}
+	return notes
 }
 
 // baselineNotes tells what an asset's baseline needs before it can be computed.

@@ -15,7 +15,8 @@ func mapCommand() command {
 		name: "map", args: "list | show NAME | lint FILE… | schema", short: "look at the register maps, and check one of your own", noAgent: true,
 		long: `A register map says, as data, where a vendor keeps what and in which order
 control is taken, kept and given back. list names the shipped maps; show prints
-one, as a start for your own, and says first what in it is doubtful; lint reports everything that is wrong with a file,
+one, as a start for your own, and says first what in it is doubtful and what
+the device goes on with if flexd is gone; lint reports everything that is wrong with a file,
 with line and remedy; schema prints a JSON Schema, with which an editor completes
 and checks while you write: put it into a file map.json, and on top of your map
   # yaml-language-server: $schema=map.json
@@ -55,6 +56,9 @@ func maps(_ context.Context, o *options) error {
 		}
 		for _, doubt := range m.Doubts() {
 			fmt.Fprintln(o.out, "# doubtful: "+doubt)
+		}
+		for _, gone := range m.Gone() {
+			fmt.Fprintln(o.out, "# if flexd is gone: "+gone)
 		}
 		raw, _ := regmap.Source(name)
 		_, err = o.out.Write(raw)

@@ -1,7 +1,9 @@
 package regmap
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"flexd/agent/flex"
@@ -258,6 +260,26 @@ func (m *Map) Doubts() []string {
 	for name, me := range m.Control {
 		if me.Fallback.Doubt != "" {
 			out = append(out, name+", fall-back: "+me.Fallback.Doubt)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Gone is what a device goes on with when nobody tells it any more, as far as
+// that is not its owner's state again, sorted.
+func (m *Map) Gone() []string {
+	var out []string
+	for name, me := range m.Control {
+		f := me.Fallback
+		switch f.After.word {
+		case never:
+			out = append(out, name+": it does not fall back: "+f.To)
+		case unsure:
+			out = append(out, name+": whether it falls back is not known")
+		}
+		if len(f.Keeps) > 0 {
+			out = append(out, fmt.Sprintf("%s: %s stay as they were told until it is handed back", name, strings.Join(f.Keeps, ", ")))
 		}
 	}
 	slices.Sort(out)

@@ -1,6 +1,7 @@
 package sunspec_test
 
 import (
+	"strings"
 	"testing"
 
 	"flexd/agent/flex"
@@ -32,6 +33,9 @@ func latching(maker string) (b *drivertest.Bank, obeyed func() (pct uint16, on b
 func TestACapThatLatchesIsSwitchedWhereItChanges(t *testing.T) {
 	b, obeyed := latching("Fronius")
 	d := open(t, b, sunspec.Config{Role: flex.RolePV})
+	if plate, err := d.Open(t.Context()); err != nil || !strings.Contains(strings.Join(plate.Detail, "\n"), "not capped") {
+		t.Errorf("its nameplate does not say that it is not capped for a moment: %v, %v", plate.Detail, err)
+	}
 	e := snapshot(t, d)
 	for i, c := range []struct {
 		power  flex.Watts

@@ -291,6 +291,9 @@ func (f *found) name(b block) {
 	f.serial = b.text("SN")
 	f.plate.Manufacturer, f.plate.Model = b.text("Mn"), b.text("Md")
 	f.plate.Firmware, f.plate.Serial = b.text("Vr"), f.serial
+	if f.cap == limit123 && f.maker("fronius") {
+		f.plate.Detail = append(f.plate.Detail, "a changed cap is switched off and on again: between the two writes, and if flexd dies there, it is not capped; no safer way is known")
+	}
 }
 
 // watts rounds to whole watts, within the bounds of what is believed.
