@@ -18,8 +18,8 @@ const slowRead = time.Second
 // connection that has been idle or sending longest: so neither sleepers nor
 // slow bodies keep the quick out. A request that has arrived whole is never
 // given up for another; when there are only such, the new connection is closed
-// at once. A source that has its share already is let in to be told so, half as
-// many times again.
+// at once. A source that has its share already is let in to be told so while
+// there are places, and makes room before anyone else.
 type crowd struct {
 	limit     int
 	perSource int                      // an address of one sender may not take every place
@@ -147,10 +147,10 @@ func (c *crowd) enter(conn net.Conn) (leave net.Conn) {
 	remote := conn.RemoteAddr().String()
 	_, source := sourceOf(remote)
 	over := c.count[source] >= c.perSource && !c.shared(remote)
-	if over && (c.count[source] >= c.perSource*3/2 || len(c.conns) >= c.limit) {
-		return conn
-	}
 	if len(c.conns) >= c.limit {
+		if over {
+			return conn
+		}
 		if leave = c.leaver(time.Now()); leave == nil {
 			return conn
 		}
@@ -162,17 +162,23 @@ func (c *crowd) enter(conn net.Conn) (leave net.Conn) {
 }
 
 // leaver is the connection that has to make room; nil when all are handled.
+// Who is only told that there are too many goes before who is slow.
 func (c *crowd) leaver(now time.Time) net.Conn {
 	var found net.Conn
-	var foundSlow bool
+	var worst int
 	var since time.Time
 	for conn, g := range c.conns {
-		if g.state == handled {
+		rank := 0
+		switch {
+		case g.state == handled:
 			continue
+		case g.over:
+			rank = 2
+		case g.state == reading && now.Sub(g.since) >= slowRead:
+			rank = 1
 		}
-		slow := g.state == reading && now.Sub(g.since) >= slowRead
-		if found == nil || slow && !foundSlow || slow == foundSlow && g.since.Before(since) {
-			found, foundSlow, since = conn, slow, g.since
+		if found == nil || rank > worst || rank == worst && g.since.Before(since) {
+			found, worst, since = conn, rank, g.since
 		}
 	}
 	return found

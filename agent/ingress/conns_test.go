@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -84,47 +85,73 @@ func TestSlowBodiesMakeRoom(t *testing.T) {
 	}
 }
 
-// A source that has its share of connections is told so, up to half as many
-// times again, and not cut.
+// A source that has its share of connections is told so and not cut, over TLS
+// and up to the server's own bound; another source still finds a place then.
 func TestASourceWithItsShareIsToldSo(t *testing.T) {
 	held := &fakeIntake{hold: make(chan struct{})}
-	w, _ := open(t, held, func(c *WebhookConfig) { c.MaxConns = 16 })
+	cert, key := writePair(t, t.TempDir(), 1)
+	w, _ := open(t, held, func(c *WebhookConfig) { c.CertFile, c.KeyFile = cert, key })
 	w.crowd.shared = func(string) bool { return false }
-	post := func() int {
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Post("http://"+w.Addr().String()+"/webhooks/piclo", "text/plain", strings.NewReader("x"))
-		if err != nil {
-			return 0
+	crowded := func(want int) {
+		t.Helper()
+		count := func() int { w.crowd.mu.Lock(); defer w.crowd.mu.Unlock(); return len(w.crowd.conns) }
+		for deadline := time.Now().Add(20 * time.Second); count() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d connections, want %d", count(), want)
+			}
 		}
-		defer resp.Body.Close()
-		return resp.StatusCode
 	}
-	share := make(chan int, 8)
+	share := make(chan int, maxConns/2)
 	for range cap(share) {
-		go func() { share <- post() }()
+		go func() { share <- postFrom(w, "127.0.0.1") }()
 	}
-	for deadline := time.Now().Add(5 * time.Second); w.crowd.at(handled) < cap(share) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); w.crowd.at(handled) < cap(share) && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	for i := range 8 {
-		if got := post(); got != http.StatusServiceUnavailable {
-			t.Errorf("connection %d: %d", cap(share)+i+1, got)
+	told := make(chan int, maxConns-cap(share))
+	for range cap(told) {
+		go func() { told <- postFrom(w, "127.0.0.1") }()
+	}
+	for range cap(told) {
+		if got := <-told; got != http.StatusServiceUnavailable {
+			t.Errorf("beyond the share: %d", got)
 		}
 	}
-	for range 4 {
-		begin(t, w, "POST /webhooks/piclo HTTP/1.1\r\nHo")
+	crowded(cap(share))
+	for range maxConns - cap(share) {
+		begin(t, w, "")
 	}
-	for deadline := time.Now().Add(5 * time.Second); w.crowd.at(reading)+w.crowd.at(idle) < 4 && time.Now().Before(deadline); {
+	crowded(maxConns)
+	if got := postFrom(w, "127.0.0.1"); got != 0 {
+		t.Errorf("beyond the server's bound: %d", got)
+	}
+	other := make(chan int, 1)
+	go func() { other <- postFrom(w, "127.0.0.2") }()
+	for deadline := time.Now().Add(5 * time.Second); w.crowd.at(handled) <= cap(share) && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
-	}
-	if got := post(); got != 0 {
-		t.Errorf("beyond that: %d", got)
 	}
 	close(held.hold)
+	if got := <-other; got != http.StatusAccepted {
+		t.Errorf("another source: %d", got)
+	}
 	for range cap(share) {
 		if got := <-share; got != http.StatusAccepted {
 			t.Errorf("within the share: %d", got)
 		}
 	}
+}
+
+// postFrom posts on a TLS connection of its own from an address of the loopback
+// and gives the status, 0 when it was cut.
+func postFrom(w *Webhook, source string) int {
+	dial := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial.DialContext, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	resp, err := client.Post("https://"+w.Addr().String()+"/webhooks/piclo", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
 }
 
 // The few places for large bodies are not kept by who sends slowly, and a small
@@ -162,6 +189,7 @@ func TestWhoHasToGoFirst(t *testing.T) {
 		{"the one that has been there longest of those that may be quick", map[string]guest{"a": {since: now.Add(-time.Second / 3)}, "b": {state: reading, since: now.Add(-time.Second / 2)}, "c": {since: now}}, "b"},
 		{"an idle one before one that only began", map[string]guest{"new": {state: reading, since: now}, "idle": {since: now.Add(-time.Minute)}}, "idle"},
 		{"the slowest", map[string]guest{"a": {state: reading, since: now.Add(-time.Second / 2)}, "b": {state: reading, since: now}}, "a"},
+		{"one beyond its share before a slow one", map[string]guest{"over": {since: now, over: true}, "slow": {state: reading, since: now.Add(-time.Minute)}}, "over"},
 		{"nobody who has sent all", map[string]guest{"a": {state: handled, since: now.Add(-time.Hour)}}, ""},
 	} {
 		c, names := newCrowd(1, func(string) bool { return true }), map[net.Conn]string{nil: ""}
