@@ -141,10 +141,12 @@ func openFile(path string, o Options) (*DB, error) {
 	return db, nil
 }
 
-// options are the same wherever the file is opened. The library counts the step
+// options are the same wherever the file is opened. The free pages are counted
+// anew at each start and not written with each commit: they can be 40 KiB of it,
+// and a release that writes them opens such a file as well. The library counts the step
 // by which it would grow next as well.
 func options(maxSize int) *bbolt.Options {
-	return &bbolt.Options{Timeout: lockWait, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, MaxSize: maxSize + allocSize}
+	return &bbolt.Options{Timeout: lockWait, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, MaxSize: maxSize + allocSize}
 }
 
 // migrate brings the layout up to this program's, or refuses a newer one. Its
