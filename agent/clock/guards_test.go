@@ -56,3 +56,13 @@ func TestAnotherBootSaysNothingAgainstTheClock(t *testing.T) {
 		}
 	}
 }
+
+// A floor that is told later and lies lower changes nothing.
+func TestALowerFloorChangesNothing(t *testing.T) {
+	w := clock.New(clocktest.New(true), time.Now().Add(-time.Hour))
+	w.Raise(time.Now().Add(time.Hour))
+	w.Raise(time.Now().Add(-2 * time.Hour))
+	if got := w.Stamp().Clock; got != flex.ClockUntrusted {
+		t.Errorf("%s below the floor", got)
+	}
+}
