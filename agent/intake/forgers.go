@@ -31,13 +31,12 @@ func (f *forgers) judged(env flex.Envelope, err error, now time.Time) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch refusal.Reason {
-	case flex.ReasonSignatureInvalid:
+	if refusal.Reason == flex.ReasonSignatureInvalid {
 		f.note(env.Source, now)
-	case flex.ReasonNoKey:
-		if at, known := f.seen[env.Source]; known && now.Sub(at) < forgerFor {
-			return flex.Refuse(flex.ReasonSignatureInvalid, "the signature does not hold, as another from the same source did not when the keys were fetched anew")
-		}
+		return err
+	}
+	if at, known := f.seen[env.Source]; refusal.Reason == flex.ReasonNoKey && known && now.Sub(at) < forgerFor {
+		return flex.Refuse(flex.ReasonSignatureInvalid, "the signature does not hold, as another from the same source did not when the keys were fetched anew")
 	}
 	return err
 }
