@@ -60,26 +60,26 @@ func (w *work) of(a *Asset) (ds []flex.Dispatch, ahead time.Duration) {
 // naming are those that the asset is driven for at an instant: of those that
 // name it, what none outranks.
 func naming(out, ds []flex.Dispatch, id flex.AssetID, at time.Time) []flex.Dispatch {
-	for _, d := range ds {
-		if !names(d, id) {
+	for i := range ds { // most name another: they are not copied
+		if !names(&ds[i], id) {
 			continue
 		}
-		if _, waits := d.Outranking(ds, id, at); !waits {
-			out = append(out, d)
+		if _, waits := ds[i].Outranking(ds, id, at); !waits {
+			out = append(out, ds[i])
 		}
 	}
 	return out
 }
 
-func names(d flex.Dispatch, id flex.AssetID) bool {
+func names(d *flex.Dispatch, id flex.AssetID) bool {
 	return slices.ContainsFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == id })
 }
 
 // firstStart is when the first of those that name the asset begins.
 func firstStart(ds []flex.Dispatch, id flex.AssetID) time.Time {
-	for _, d := range ds { // by start
-		if names(d, id) {
-			return d.Window.Start
+	for i := range ds { // by start
+		if names(&ds[i], id) {
+			return ds[i].Window.Start
 		}
 	}
 	return time.Time{}

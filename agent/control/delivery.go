@@ -54,19 +54,17 @@ func (c *Controller) judgeAssets(in allocate.Input, plan allocate.Plan) {
 		a := &in.Assets[i]
 		var asked flex.Watts
 		ds := c.desk.asked[:0]
-		for _, d := range in.Dispatches {
-			if !d.Wants(in.Now) {
+		for k := range in.Dispatches { // most are for other assets: they are looked at first, and not copied
+			d := &in.Dispatches[k]
+			share := slices.IndexFunc(d.Shares, func(sh flex.AssetShare) bool { return sh.Asset == a.ID })
+			if share < 0 || !d.Wants(in.Now) {
 				continue
 			}
 			if _, waits := d.Outranking(in.Dispatches, a.ID, in.Now); waits {
 				continue
 			}
-			for _, sh := range d.Shares {
-				if sh.Asset == a.ID {
-					asked += sh.Power
-					ds = append(ds, d)
-				}
-			}
+			asked += d.Shares[share].Power
+			ds = append(ds, *d)
 		}
 		c.desk.asked = ds
 		if len(ds) == 0 || a.Control == allocate.Observe {
