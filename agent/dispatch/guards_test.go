@@ -2,8 +2,10 @@ package dispatch
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"flexd/agent/clock/clocktest"
 	"flexd/agent/flex"
 )
 
@@ -186,4 +188,27 @@ func TestAStepSharesNothingWithItsRecord(t *testing.T) {
 	if got := active.Steps[1].State; got != flex.Active {
 		t.Errorf("the first step became %s when another was made", got)
 	}
+}
+
+// That a window has begun is on disk in the moment that it has: whoever
+// restarts then, with a clock that was stepped meanwhile, goes on by it.
+func TestThatAWindowHasBegunWaitsForNothing(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		r := newRig(t, newLedger(), nil)
+		defer r.end()
+		r.hands.mu.Lock()
+		r.hands.extra = func(p *flex.Progress) { p.EchoAt = time.Time{} } // the device takes its time
+		r.hands.mu.Unlock()
+		r.take(soon("a", 10*time.Second), 1)
+		time.Sleep(9900 * time.Millisecond)
+		synctest.Wait()
+		if rec := r.led.rec("a"); rec.State != flex.Scheduled || rec.Begun.Boot != "" {
+			t.Fatalf("%s, begun %+v before its start", rec.State, rec.Begun)
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if rec := r.led.rec("a"); rec.State != flex.Scheduled || rec.Begun.Boot == "" {
+			t.Errorf("%s, begun %+v a moment after its start", rec.State, rec.Begun)
+		}
+	})
 }
