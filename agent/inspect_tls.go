@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"flexd/agent/config"
+	"flexd/agent/ingress"
 )
 
 // expiresSoon is when a certificate's end is worth a warning: renewals by hand
@@ -61,18 +62,8 @@ func (n *inspection) dates(path, file string, c *x509.Certificate) {
 
 // chain checks that each certificate of the file was issued by the next.
 func (n *inspection) chain(path, file string, raw [][]byte) {
-	var above *x509.Certificate
-	for i := len(raw) - 1; i >= 0; i-- {
-		c, err := x509.ParseCertificate(raw[i])
-		if err != nil {
-			n.add(Finding{Path: path, File: file, What: fmt.Sprintf("certificate %d of it cannot be read: %v", i+1, err), Remedy: "write it anew, in PEM", Broken: true})
-			return
-		}
-		if above != nil && c.CheckSignatureFrom(above) != nil {
-			n.add(Finding{Path: path, File: file, What: fmt.Sprintf("certificate %d of it was not issued by the next", i+1),
-				Remedy: "order the file: the own certificate first, then its issuer, and so on", Broken: true})
-		}
-		above = c
+	if why := ingress.ChainFault(raw); why != "" {
+		n.add(Finding{Path: path, File: file, What: "is out of order: " + why, Remedy: "write it anew, in that order", Broken: true})
 	}
 }
 

@@ -2,7 +2,8 @@
 //
 // In: decisions as flex.Changes, each committed in one synced transaction.
 // Out: typed values; no database type crosses the border, and what is returned
-// is the caller's own copy. It decides nothing and starts no goroutine.
+// is the caller's own copy. It decides nothing. Beside its callers it runs one timer,
+// which deletes what was sent and found no company, and which Close ends.
 //
 // Values are versioned JSON, readable with any tool. Keys are ordered by time
 // or number, big-endian, so that pages fill in order. The file is small and

@@ -248,6 +248,7 @@ func (db *DB) Lost() bool { return db.lost }
 // Close deletes what is sent and gives the file back; further calls fail.
 func (db *DB) Close() error {
 	db.once.Do(func() {
+		db.outbox.end()
 		for do, told := db.outbox.deletion(); do != nil; do, told = db.outbox.deletion() {
 			v := db.transact([]*call{do})
 			if told(v.err); v.err != nil {

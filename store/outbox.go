@@ -64,6 +64,7 @@ type outbox struct {
 	upto  map[flex.Stream]uint64
 	rest  bool // more than one change deletes is done
 	timer *time.Timer
+	over  bool // the file is being closed
 }
 
 // doneMost is how many messages one change deletes: others wait for it.
@@ -156,13 +157,23 @@ func (o *outbox) settle(db *DB) {
 	}
 }
 
+// end stops the timer for good.
+func (o *outbox) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+}
+
 // wait has what is done deleted soon; mu is held.
 func (o *outbox) wait(db *DB) {
 	within := doneWithin
 	if o.rest {
 		within = slicePause
 	}
-	if o.timer == nil {
+	if o.timer == nil && !o.over {
 		o.timer = time.AfterFunc(within, func() { o.settle(db) })
 	}
 }

@@ -99,7 +99,7 @@ func (c *certificate) refresh(now time.Time) {
 
 // tell raises what is wrong with the pair that serves: its chain, its dates.
 func (c *certificate) tell(now time.Time) {
-	if why := chainFault(c.pair.Certificate); why != "" {
+	if why := ChainFault(c.pair.Certificate); why != "" {
 		c.health.Raise(CodeCertificate, "", "the webhook's certificate file is out of order, and the market may refuse it: "+why)
 	} else {
 		c.health.Clear(CodeCertificate, "")
@@ -130,8 +130,9 @@ func valid(c *x509.Certificate, now time.Time) bool {
 	return c != nil && !now.Before(c.NotBefore) && now.Before(c.NotAfter)
 }
 
-// chainFault tells which certificate of a file was not issued by the next one.
-func chainFault(raw [][]byte) string {
+// ChainFault tells which certificate of a file was not issued by the next one,
+// "" where they follow one another.
+func ChainFault(raw [][]byte) string {
 	var below *x509.Certificate
 	for i, der := range raw {
 		c, err := x509.ParseCertificate(der)

@@ -22,12 +22,16 @@ import (
 	"flexd/agent/health"
 )
 
-// CodeSharesDiffer is this room's only health item.
-const CodeSharesDiffer = "shares_differ"
+// This room's health items.
+const (
+	CodeSharesDiffer     = "shares_differ"
+	CodeSharesUncompared = "shares_not_compared"
+)
 
-// Items declares it.
+// Items declares them.
 var Items = []health.Item{
 	{Code: CodeSharesDiffer, Severity: health.Alarm, Title: "Sites of one contract divide it by different capacities"},
+	{Code: CodeSharesUncompared, Severity: health.Warning, Title: "Shares of a common contract are not compared with other sites"},
 }
 
 // Bounds. Whoever may publish to the group is believed for no more than an
@@ -74,6 +78,8 @@ type Watch struct {
 	said   time.Time
 	sites  map[string]*site
 	raised map[string]bool
+	alone  time.Time // since when nobody is heard, while there is something to compare
+	failed string    // why nothing is compared, as it was told last
 }
 
 // site is what another one says otherwise.
@@ -107,18 +113,51 @@ func (w *Watch) Run(ctx context.Context) error {
 	tick := time.NewTicker(max(everyLeast, min(w.cfg.Settle/6, lookMost)))
 	defer tick.Stop()
 	for {
-		if own, err := w.cfg.Own(ctx); err == nil {
-			w.take(own, time.Now())
-		} else if ctx.Err() == nil {
-			w.cfg.Log.Warn("cannot compare the shares with other sites", "error", err)
+		own, err := w.cfg.Own(ctx)
+		if ctx.Err() != nil {
+			return nil
 		}
-		w.judge(time.Now())
+		now := time.Now()
+		if err == nil {
+			w.take(own, now)
+		}
+		w.judge(now)
+		w.tell(err, now)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// tell says that nothing is compared, and why: that nobody differs proves
+// nothing then.
+func (w *Watch) tell(err error, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case len(w.own) == 0 && err == nil, len(w.sites) > 0:
+		w.alone = time.Time{}
+	case w.alone.IsZero():
+		w.alone = now
+	}
+	why := ""
+	switch {
+	case err != nil:
+		why = err.Error()
+	case len(w.sites) >= maxSites:
+		why = fmt.Sprintf("%d sites tell of themselves, more than there is room for: look at who may publish to the group", len(w.sites))
+	case !w.alone.IsZero() && now.Sub(w.alone) > silence*w.every:
+		why = "no other site of the group is heard: look at mqtt.group at the others, and at what the broker lets this site publish and read"
+	}
+	switch {
+	case why != "":
+		w.cfg.Raise(CodeSharesUncompared, "", why)
+	case w.failed != "":
+		w.cfg.Clear(CodeSharesUncompared, "")
+	}
+	w.failed = why
 }
 
 // take notes what this site goes by now. Where it changed, others have time to

@@ -20,7 +20,15 @@ type group struct {
 	mu     sync.Mutex
 	own    []map[string]string
 	watch  []*Watch
-	raised []map[string]string
+	raised []map[string]string // that they differ
+	blind  []map[string]string // that nothing is compared
+}
+
+func (g *group) of(code string) []map[string]string {
+	if code == CodeSharesDiffer {
+		return g.raised
+	}
+	return g.blind
 }
 
 func newGroup(t *testing.T, n int, settle time.Duration) *group {
@@ -31,6 +39,7 @@ func newGroup(t *testing.T, n int, settle time.Duration) *group {
 	for i := range n {
 		g.set(func() { // those before it run already
 			g.own, g.raised = append(g.own, map[string]string{"contract c": "new"}), append(g.raised, map[string]string{})
+			g.blind = append(g.blind, map[string]string{})
 		})
 		w := New(Config{Settle: settle, Log: slog.New(slog.DiscardHandler),
 			Own: func(context.Context) (map[string]string, error) {
@@ -41,8 +50,8 @@ func newGroup(t *testing.T, n int, settle time.Duration) *group {
 				}
 				return g.own[i], nil
 			},
-			Raise: func(_, subject, text string) { g.set(func() { g.raised[i][subject] = text }) },
-			Clear: func(_, subject string) { g.set(func() { delete(g.raised[i], subject) }) }})
+			Raise: func(code, subject, text string) { g.set(func() { g.of(code)[i][subject] = text }) },
+			Clear: func(code, subject string) { g.set(func() { delete(g.of(code)[i], subject) }) }})
 		g.watch = append(g.watch, w)
 		wg.Go(func() { _ = w.Run(ctx) })
 	}
@@ -187,5 +196,58 @@ func TestHostileMessages(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		g.want(t, "one word", 0)
+	})
+}
+
+// That nobody differs proves nothing where nobody is heard, where this site
+// cannot read what it goes by, or where strangers have filled the table.
+func TestThatNothingIsComparedIsTold(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		const settle = 30 * time.Second
+		g := newGroup(t, 2, settle)
+		told := func(what, want string) {
+			t.Helper()
+			synctest.Wait()
+			g.set(func() {
+				if got := g.blind[0][""]; got == "" != (want == "") || !strings.Contains(got, want) {
+					t.Errorf("%s: %q, want %q", what, got, want)
+				}
+			})
+		}
+		g.pass(2 * settle)
+		told("both are heard", "")
+		g.pass(settle, 1) // forgotten, and not for long yet
+		told("the other is gone a moment", "")
+		g.pass(2*settle, 1)
+		told("the other is gone", "no other site of the group is heard")
+		g.pass(settle)
+		told("it is back", "")
+		own := g.own[0]
+		g.set(func() { g.own[0] = nil })
+		g.pass(settle)
+		told("the store hangs", "the store hangs")
+		g.set(func() { g.own[0] = own })
+		g.pass(settle)
+		told("it works again", "")
+		for i := range 2 * maxSites {
+			g.watch[0].Hear(fmt.Sprint("stranger ", i), []byte(`{"v":1,"hashes":{}}`))
+			time.Sleep(20 * time.Millisecond)
+		}
+		g.pass(10 * time.Second)
+		told("strangers", "more than there is room for")
+	})
+}
+
+// A site that shares no contract with another has nothing to compare.
+func TestASiteWithContractsOfItsOwnIsNotTold(t *testing.T) {
+	clocktest.Bubble(t, func(t *testing.T) {
+		g := newGroup(t, 1, 30*time.Second)
+		g.set(func() { g.own[0] = map[string]string{} })
+		g.pass(10 * time.Minute)
+		g.set(func() {
+			if len(g.blind[0]) > 0 {
+				t.Errorf("%v", g.blind[0])
+			}
+		})
 	})
 }
