@@ -63,6 +63,15 @@ func TestInspectReadsWhatTheFilePointsAt(t *testing.T) {
 		}
 		return p
 	}
+	mixed, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := file("chain.pem", string(mixed)+string(other), 0o600)
 	apiKey, open, empty := file("api", "k", 0o600), file("open", "k", 0o644), file("empty", "", 0o600)
 	hook := func(cert, key string) string {
 		return fmt.Sprintf("ingress: {webhook: {listen: \":8443\", public_url: \"https://door.example:8443/webhooks/piclo\", tls: {cert: {file: %s}, key: {file: %s}}}}\n", cert, key)
@@ -80,6 +89,7 @@ func TestInspectReadsWhatTheFilePointsAt(t *testing.T) {
 		{"a certificate with another's key", apiKey, hook(good, oldKey), "ingress.webhook.tls.cert", "no pair", true},
 		{"a certificate that has expired", apiKey, hook(old, oldKey), "ingress.webhook.tls.cert", "expired at 2026-11-28T11:00:00Z", true},
 		{"a certificate that expires soon", apiKey, hook(soon, soonKey), "ingress.webhook.tls.cert", "expires at 2026-12-08", false},
+		{"a certificate that the next did not issue", apiKey, hook(chain, goodKey), "ingress.webhook.tls.cert", "is out of order: certificate 1 was not issued by the next", true},
 		{"a certificate of tomorrow", apiKey, hook(later, laterKey), "ingress.webhook.tls.cert", "not valid before", true},
 		{"a certificate for another name", apiKey, hook(site, siteKey), "ingress.webhook.public_url", "not covered", false},
 		{"a proxy that nobody named", apiKey, "ingress: {webhook: {listen: \"127.0.0.1:8443\", tls: off}}\n", "ingress.webhook.trusted_proxies", "without TLS a proxy is in front", false},
