@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -285,6 +286,32 @@ func TestWhatIsOnlyMadeReadyIsNotHeld(t *testing.T) {
 		time.Sleep(time.Until(start) + time.Second)
 		if !r.c.Status()[0].Held {
 			t.Error("not held in its window")
+		}
+		r.kill()
+	})
+}
+
+// Where windows follow one another second by second, the line is never free for
+// long enough; the device is read all the same, before its last reading is old.
+func TestBoundariesInARowDoNotKeepADeviceUnread(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := &device{id: "bat", lag: 600 * time.Millisecond}
+		r := newRig(t, nil, false, d)
+		r.start()
+		time.Sleep(5 * time.Second)
+		first := time.Now().Truncate(time.Second).Add(5 * time.Second)
+		r.board.change(func(b *board) {
+			for i := range 120 {
+				start := first.Add(time.Duration(i) * time.Second)
+				b.running = append(b.running, wants(fmt.Sprint("i", i), d, 5000, start, start.Add(time.Second)))
+			}
+		})
+		time.Sleep(time.Until(first))
+		for range 120 {
+			time.Sleep(time.Second)
+			if age := r.c.Status()[0].ReadingAge.Duration(); age > 15*time.Second {
+				t.Fatalf("not read for %v", age)
+			}
 		}
 		r.kill()
 	})

@@ -49,12 +49,12 @@ func (u *unit) nextReading(now time.Time) (*slot, time.Time) {
 	return first, when
 }
 
-// sample opens the device if need be, and reads it once. The first look gives
-// way to no release: that needs what is found as well, and a start may wait for
-// the reading.
+// sample opens the device if need be, and reads it once. The first look, and one
+// that is overdue, gives way to no release: that needs what is found as well, and
+// a start may wait for the reading.
 func (s *slot) sample(ctx context.Context) {
 	s.mu.Lock()
-	opened, first := s.opened, s.reading == nil
+	opened, first := s.opened, s.reading == nil || s.opened && !s.known(time.Now())
 	s.mu.Unlock()
 	if !opened && !s.open(ctx, first) {
 		return

@@ -322,16 +322,23 @@ func (s *slot) nextCap(want flex.Target, now time.Time) (action, time.Time) {
 // that ends.
 func (s *slot) quiet(now time.Time) (time.Time, bool) {
 	next := s.cmd.next
-	if !s.known() || next.IsZero() || !now.Before(next) {
+	if !s.known(now) || next.IsZero() || !now.Before(next) {
 		return time.Time{}, false
 	}
 	need := min(max(2*s.latency, 100*time.Millisecond), 2*time.Second)
 	return next.Add(quietGrace), next.Sub(now) < need
 }
 
-// known tells whether the device has been read. Until then the line is not kept
-// quiet for a boundary: the start waits for that very reading. mu is held.
-func (s *slot) known() bool { return s.opened && s.reading != nil }
+// overdue is from when on a device that is not read is read before anything is
+// kept free for others: long before its last reading counts as old.
+const overdue = 10 * time.Second
+
+// known tells whether the device has been read, and lately. Else the line is not
+// kept quiet for a boundary: a start waits for that very reading, and where
+// boundaries come one after the other there would never be one. mu is held.
+func (s *slot) known(now time.Time) bool {
+	return s.opened && s.reading != nil && now.Sub(s.reading.At) < max(overdue, 3*s.c.cfg.Poll)
+}
 
 // failed puts off the next attempt; mu is held.
 func (s *slot) failed(err string) {

@@ -180,7 +180,7 @@ func (s *slot) hand(cmd command) {
 	}
 	s.noteDue(time.Now())
 	release := s.due.Load() && changed
-	quiet := s.known() && !cmd.next.IsZero() && !cmd.next.Equal(old.next)
+	quiet := s.known(time.Now()) && !cmd.next.IsZero() && !cmd.next.Equal(old.next)
 	s.mu.Unlock()
 	if quiet {
 		s.c.cfg.Quiet(s.id(), cmd.next)
